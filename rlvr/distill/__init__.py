@@ -1,0 +1,1 @@
+"""Imitation of traces: the cold start, collecting a teacher's traces, fine-tuning a student."""

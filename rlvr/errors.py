@@ -1,0 +1,29 @@
+"""Whose fault it is: a `Verdict` is the model's, a `UserError` the user's input, anything else is ours and raises."""
+
+
+class UserError(Exception):
+    """Bad input, told in one line: what is wrong, the offending value, and the fix. The CLI prints it and exits 2."""
+
+
+class RecipeError(UserError):
+    """A recipe key with an unknown name, a wrong type or a value out of bounds."""
+
+
+class DataError(UserError):
+    """A problem file or data set that cannot be used: names the file, the line and the fix."""
+
+
+class ModelError(UserError):
+    """A model folder, tokenizer or chat template that cannot be used."""
+
+
+class RunLocked(UserError):
+    """Another live process owns the run folder."""
+
+
+class DoctorFailed(Exception):
+    """A check before step 1 failed; the message names the check, the figure and what to change. Exit code 1."""
+
+
+class InvalidVerdicts(Exception):
+    """Too many verdicts were `invalid` (our graders fail), so the run stops rather than train on what is left."""

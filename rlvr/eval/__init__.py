@@ -1,0 +1,1 @@
+"""Held-out accuracy: pass@k, avg@k, maj@k with intervals."""

@@ -1,0 +1,1 @@
+"""One folder that transformers and vLLM load, its model card, the hub, and fetching models."""

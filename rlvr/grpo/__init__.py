@@ -1,0 +1,1 @@
+"""The algorithm: advantages, losses, presets, which groups train, the loop."""

@@ -1,0 +1,102 @@
+"""Who works: the seams between rlvr and the world. A fake stands behind each in unit tests, a vendor in a run."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from pathlib import Path
+from typing import Protocol
+
+from rlvr.types import (
+    Completion,
+    CompletionGroup,
+    Problem,
+    Prompt,
+    SamplingParams,
+    ScoredGroup,
+    TrainSequence,
+    UpdateStats,
+    Verdict,
+)
+
+
+class Verifier(Protocol):
+    """Judges completions. Total: any text gets a verdict in bounded time, it never raises."""
+
+    async def verify(self, problem: Problem, completion: Completion, prefill: str = "") -> Verdict:
+        """Judge `prefill + completion.text` as an answer to `problem`."""
+        ...
+
+
+class Sampler(Protocol):
+    """Draws completions; a frozen teacher is just a sampler."""
+
+    def sample(self, prompts: Sequence[Prompt], params: SamplingParams) -> AsyncIterator[CompletionGroup]:
+        """Yield one group a prompt, in the order they finish."""
+        ...
+
+
+class WeightSource(Protocol):
+    """Weights on their way from a learner to engines: buckets that the receiving side fetches itself."""
+
+    @property
+    def buckets(self) -> Sequence[object]:
+        """Handles of the buckets (object-store references); each resolves to a mapping of name to array."""
+        ...
+
+
+class PolicySampler(Sampler, Protocol):
+    """A sampler whose weights reinforcement learning updates."""
+
+    async def update_weights(self, source: WeightSource, version: int) -> float:
+        """Load `source` into every engine as `version`, check it arrived, and return the seconds it took."""
+        ...
+
+
+class ScoredSampler(Protocol):
+    """Sampling and verification overlapped: what every training stage and evaluation draws from."""
+
+    def scored_groups(self, prompts: Sequence[Prompt], params: SamplingParams) -> AsyncIterator[ScoredGroup]:
+        """Yield one scored group a prompt, in the order they finish."""
+        ...
+
+    async def update_weights(self, source: WeightSource, version: int) -> float:
+        """Push new weights to the engines; see `PolicySampler`."""
+        ...
+
+
+class Learner(Protocol):
+    """Holds the parameters and applies gradients, on one rank or many."""
+
+    async def logprobs(self, sequences: Sequence[TrainSequence], temperature: float) -> list[tuple[float, ...]]:
+        """Return the policy's log-probability of each target token, per sequence [T]."""
+        ...
+
+    async def update(
+        self, sequences: Sequence[TrainSequence], objective: object, learning_rate: float, temperature: float
+    ) -> UpdateStats:
+        """One optimizer step on `sequences`; `objective` maps log-probs to a loss (see `rlvr.batch.Objective`)."""
+        ...
+
+    async def weights(self) -> WeightSource:
+        """Return the current weights as buckets, under the names transformers saves them with."""
+        ...
+
+    async def save(self, folder: Path) -> None:
+        """Write everything a bit-exact continuation needs into `folder`."""
+        ...
+
+    async def load(self, folder: Path) -> None:
+        """Continue from what `save` wrote."""
+        ...
+
+    async def export(self, folder: Path) -> None:
+        """Write the model alone, in the folder layout transformers and vLLM load."""
+        ...
+
+
+class Tracker(Protocol):
+    """Where the figures of a step go."""
+
+    def log(self, stage: str, step: int, metrics: Mapping[str, float]) -> None:
+        """Record one step's metrics durably."""
+        ...

@@ -1,0 +1,236 @@
+"""The typed recipe: every key, its bounds and its one-sentence meaning. `recipe_file.py` reads the YAML into it.
+
+Nothing here imports torch, vllm, ray or deepspeed, so a recipe is checked before anything heavy starts.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Dtype = Literal["float32", "bfloat16"]
+
+
+class Section(BaseModel):
+    """A part of a recipe: unknown keys are refused, values cannot be changed after loading."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class TinyModel(Section):
+    """A small Qwen2-architecture model built from scratch, with the tokenizer of the problem family."""
+
+    hidden_size: int = Field(ge=16, le=1024, description="Width of the residual stream.")
+    layers: int = Field(ge=1, le=32, description="Transformer layers.")
+    heads: int = Field(ge=1, le=32, description="Attention heads; must divide hidden_size.")
+
+    @model_validator(mode="after")
+    def _heads_divide(self) -> TinyModel:
+        if self.hidden_size % self.heads or (self.hidden_size // self.heads) % 2:
+            raise ValueError(f"hidden_size {self.hidden_size} must be an even multiple of heads {self.heads}")
+        return self
+
+
+class Model(Section):
+    """The model a stage starts from: a folder or hub name, or a tiny one built from scratch."""
+
+    path: str | None = Field(None, description="Local folder or hub name of a causal language model.")
+    build: TinyModel | None = Field(None, description="Shape of a tiny model to build instead of loading one.")
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> Model:
+        if (self.path is None) == (self.build is None):
+            raise ValueError("give exactly one of path and build")
+        return self
+
+
+class ProblemSet(Section):
+    """Where problems come from; `train` and `heldout` never overlap."""
+
+    source: Literal["generate", "jsonl", "hub"] = Field(description="Rule-made, a jsonl file, or a hub data set.")
+    name: str = Field(description="Problem family, file path, or hub data set name.")
+    count: int | None = Field(None, ge=1, description="How many problems to use; all of them when left out.")
+    seed: int = Field(0, ge=0, description="Seed of a generated set, or of the choice when count is given.")
+    options: dict[str, int | float | str | bool] = Field(
+        default_factory=dict, description="Options of the family, or columns and split of a file or hub data set."
+    )
+
+
+class Problems(Section):
+    """The problems to learn from and the held-out ones to measure on."""
+
+    train: ProblemSet = Field(description="Problems that stages learn from.")
+    heldout: ProblemSet = Field(description="Problems only ever evaluated on.")
+
+
+class ChatFormat(Section):
+    """How a problem becomes a prompt."""
+
+    system: str | None = Field(None, description="System message before the question; none when left out.")
+    instruction: str = Field("", description="Text appended to every question.")
+    template: str | None = Field(None, description="Chat template file to use instead of the tokenizer's own.")
+
+
+class Rewards(Section):
+    """What a verdict is worth; the parts are added up and logged one by one."""
+
+    correct: float = Field(1.0, gt=0, le=100, description="Reward of a right final answer.")
+    format: float = Field(0.0, ge=0, le=100, description="Reward of well-formed thinking followed by an answer.")
+    thinking: Literal["required", "optional"] = Field(
+        "required", description="Whether a right answer without thinking counts as right."
+    )
+    loose_answer: bool = Field(
+        False, description="Accept the last number of the text where no box, answer tag or '####' is found."
+    )
+    workers: int = Field(1, ge=1, le=256, description="Verifier processes for answers that need symbolic checking.")
+    deadline_s: float = Field(3.0, gt=0, le=600, description="Wall seconds one symbolic check may take.")
+    max_invalid_share: float = Field(
+        0.05, ge=0, le=1, description="Share of invalid verdicts in a step above which the run stops."
+    )
+
+
+class Cluster(Section):
+    """The Ray cluster the run starts or joins."""
+
+    address: str | None = Field(None, description="Ray address to join, 'auto' for a running one; starts its own if none.")
+    nodes: int = Field(1, ge=1, le=1024, description="Machines the run expects.")
+    gpus_per_node: int = Field(0, ge=0, le=16, description="GPUs of each machine; 0 runs on CPU.")
+    gpu_memory_gib: float = Field(80.0, gt=0, description="Memory of one GPU, for `rlvr plan`.")
+
+
+class Engine(Section):
+    """The rollout workers, one vLLM engine each."""
+
+    workers: int = Field(1, ge=1, le=1024, description="Rollout workers.")
+    tensor_parallel: int = Field(1, ge=1, le=64, description="GPUs of one engine.")
+    threads: int = Field(1, ge=1, le=256, description="OpenMP threads of one engine on CPU.")
+    dtype: Dtype = Field("float32", description="Number format of the engine's weights.")
+    max_model_len: int = Field(ge=16, le=1_048_576, description="Longest prompt and completion together, in tokens.")
+    kv_cache_gib: float = Field(1.0, gt=0, le=1024, description="Key-value cache of one engine (per GPU on GPUs).")
+    max_running: int = Field(64, ge=1, le=4096, description="Completions one engine samples at once.")
+    compile: bool = Field(False, description="Compile the engine's graph: slower start, faster sampling.")
+
+
+class LearnerSection(Section):
+    """The DeepSpeed learner."""
+
+    ranks: int = Field(1, ge=1, le=4096, description="Learner ranks, one Ray actor each.")
+    threads: int = Field(1, ge=1, le=256, description="OpenMP threads of one rank on CPU.")
+    dtype: Dtype = Field("float32", description="Number format of forward and backward; the optimizer keeps float32.")
+    zero_stage: Literal[0, 1, 2, 3] = Field(0, description="DeepSpeed ZeRO stage.")
+    tokens_per_microbatch: int = Field(8192, ge=16, description="Padded tokens of one micro-batch on one rank.")
+    gradient_checkpointing: bool = Field(False, description="Recompute activations in backward to save memory.")
+    weight_decay: float = Field(0.0, ge=0, le=1, description="AdamW weight decay.")
+    beta2: float = Field(0.99, gt=0, lt=1, description="AdamW second-moment decay.")
+    max_grad_norm: float = Field(1.0, gt=0, description="Gradients are clipped to this norm.")
+
+
+class Sampling(Section):
+    """How completions are drawn in training."""
+
+    group_size: int = Field(8, ge=2, le=1024, description="Completions a prompt; a group of one has no baseline.")
+    max_tokens: int = Field(ge=1, le=1_048_576, description="Longest completion in tokens.")
+    temperature: float = Field(1.0, gt=0, le=10, description="Sampling temperature.")
+
+
+class Evaluation(Section):
+    """How held-out accuracy is measured, before and after every training stage."""
+
+    samples: int = Field(4, ge=1, le=1024, description="Samples a problem (k of avg@k, pass@k and maj@k).")
+    temperature: float = Field(1.0, ge=0, le=10, description="Sampling temperature; 0 is greedy.")
+    problems: int | None = Field(None, ge=1, description="How many held-out problems; all when left out.")
+
+
+class ColdstartStage(Section):
+    """Imitate rule-made traces, a mixture of careful and hasty ones, until a sampled-accuracy probe is reached."""
+
+    kind: Literal["coldstart"]
+    steps: int = Field(ge=1, description="Most optimizer steps.")
+    batch_size: int = Field(64, ge=1, description="Traces a step.")
+    learning_rate: float = Field(gt=0, lt=1, description="Peak learning rate.")
+    careful_share: float = Field(0.4, gt=0, le=1, description="Share of traces that think step by step.")
+    stop_accuracy: float = Field(0.4, gt=0, lt=1, description="Stop when sampled probe accuracy reaches this.")
+    probe_every: int = Field(50, ge=1, description="Steps between probes; each also writes a checkpoint.")
+    probe_problems: int = Field(64, ge=1, description="Training problems a probe samples once each.")
+
+
+class GrpoStage(Section):
+    """Sample groups, verify, credit, update, push weights; repeat."""
+
+    kind: Literal["grpo"]
+    updates: int = Field(ge=1, description="Optimizer steps.")
+    prompts_per_update: int = Field(32, ge=1, description="Groups sampled for one update.")
+    preset: str = Field("grpo", description="Named composition of ratio, advantage, clip and reduction.")
+    learning_rate: float = Field(gt=0, lt=1, description="Peak learning rate.")
+    warmup_updates: int = Field(5, ge=0, description="Updates over which the learning rate rises from zero.")
+    checkpoint_every: int = Field(10, ge=1, description="Updates between checkpoints.")
+    keep_checkpoints: int = Field(2, ge=1, description="Newest checkpoints kept.")
+
+
+class TracesStage(Section):
+    """Sample the teacher and keep what is verified correct."""
+
+    kind: Literal["traces"]
+    teacher: str | None = Field(None, description="Stage whose model is the teacher; the newest model when left out.")
+    problems: int = Field(ge=1, description="Training problems to sample.")
+    samples: int = Field(1, ge=1, description="Completions a problem.")
+
+
+class DistillStage(Section):
+    """Fine-tune a student on the verified traces of the stage before."""
+
+    kind: Literal["distill"]
+    student: Model = Field(description="The model to fine-tune.")
+    epochs: int = Field(ge=1, description="Passes over the traces.")
+    batch_size: int = Field(64, ge=1, description="Traces a step.")
+    learning_rate: float = Field(gt=0, lt=1, description="Peak learning rate; falls to a tenth by a cosine.")
+    checkpoint_every: int = Field(200, ge=1, description="Steps between checkpoints.")
+
+
+class EvalStage(Section):
+    """Measure the newest model on the held-out problems (training stages are measured anyway)."""
+
+    kind: Literal["eval"]
+    of: str | None = Field(None, description="Stage whose model is measured; the newest when left out.")
+
+
+class ExportStage(Section):
+    """Write one folder that transformers and vLLM load, with a model card."""
+
+    kind: Literal["export"]
+    of: str | None = Field(None, description="Stage whose model is exported; the newest when left out.")
+    push: str | None = Field(None, description="Hub repository ORG/NAME to upload to; none when left out.")
+
+
+Stage = Annotated[
+    ColdstartStage | GrpoStage | TracesStage | DistillStage | EvalStage | ExportStage, Field(discriminator="kind")
+]
+
+
+class Recipe(Section):
+    """A whole run: model, problems, rewards, machines, and the stages in order."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="Name of the run and its folder.")
+    seed: int = Field(0, ge=0, description="Seed of everything random in the run.")
+    model: Model = Field(description="The model the first stage starts from.")
+    problems: Problems = Field(description="Training and held-out problems.")
+    chat: ChatFormat = Field(default_factory=ChatFormat, description="How a problem becomes a prompt.")
+    rewards: Rewards = Field(default_factory=Rewards, description="What a verdict is worth.")
+    cluster: Cluster = Field(default_factory=Cluster, description="The Ray cluster.")
+    engine: Engine = Field(description="Rollout workers.")
+    learner: LearnerSection = Field(default_factory=LearnerSection, description="The DeepSpeed learner.")
+    sampling: Sampling = Field(description="How completions are drawn in training.")
+    eval: Evaluation = Field(default_factory=Evaluation, description="How held-out accuracy is measured.")
+    stages: dict[str, Stage] = Field(min_length=1, description="Stages in order; `kind` defaults to the stage's name.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _kind_from_name(cls, data: Any) -> Any:
+        if isinstance(data, dict) and isinstance(data.get("stages"), dict):
+            stages = {
+                name: {"kind": name, **stage} if isinstance(stage, dict) else stage
+                for name, stage in data["stages"].items()
+            }
+            return {**data, "stages": stages}
+        return data

@@ -1,0 +1,133 @@
+"""The run folder: everything a run did, readable afterwards without running anything.
+
+    recipe.yaml  recipe.resolved.json  environment.json   what was asked, what that meant, what it ran on
+    metrics.jsonl                       one line a step: {"stage", "step", "time", metric: value, ...}
+    doctor.json                         the checks made before the first step
+    eval/<stage>-before.jsonl -after    one EvalRecord a line
+    rollouts/<stage>/step-000012.jsonl.zst   every completion of a step with its verdict
+    stages/<stage>/                     checkpoints/, model/, result.json (written last: the stage is done)
+    export/  report.html
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import zstandard
+
+from rlvr.types import CreditedGroup, EvalRecord
+
+
+def write_atomic(path: Path, text: str) -> None:
+    """Write `text` beside `path`, then rename: a reader sees the old file or the whole new one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(path.name + ".part")
+    with beside.open("w", encoding="utf-8") as handle:
+        handle.write(text)
+        handle.flush()
+        os.fsync(handle.fileno())
+    beside.replace(path)
+
+
+class RunFolder:
+    """Paths and file formats of one run; also its `Tracker`."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.metrics_path = root / "metrics.jsonl"
+
+    def stage(self, name: str) -> Path:
+        """Return the folder of a stage."""
+        return self.root / "stages" / name
+
+    def result(self, stage: str) -> dict[str, Any] | None:
+        """Return what a finished stage wrote, or None while it is not finished."""
+        path = self.stage(stage) / "result.json"
+        return json.loads(path.read_text()) if path.exists() else None
+
+    def finish(self, stage: str, result: Mapping[str, object]) -> None:
+        """Mark a stage as done with what later stages need to know of it."""
+        write_atomic(self.stage(stage) / "result.json", json.dumps(dict(result), indent=1))
+
+    def log(self, stage: str, step: int, metrics: Mapping[str, float]) -> None:
+        """Append one step's metrics and push them to the disk."""
+        line = json.dumps({"stage": stage, "step": step, "time": round(time.time(), 3), **metrics})
+        with self.metrics_path.open("a", encoding="utf-8") as handle:
+            handle.write(line + "\n")
+            handle.flush()
+            os.fsync(handle.fileno())
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """Return every logged step; a line cut short by a kill is left out."""
+        if not self.metrics_path.exists():
+            return []
+        rows = []
+        for line in self.metrics_path.read_text(encoding="utf-8").splitlines():
+            try:
+                rows.append(json.loads(line))
+            except json.JSONDecodeError:  # only the last line can be torn, by a kill during the write
+                continue
+        return rows
+
+    def rewind(self, stage: str, step: int) -> None:
+        """Forget the metrics of `stage` after `step`, which a resumed run is about to log again."""
+        kept = [row for row in self.metrics() if row["stage"] != stage or row["step"] <= step]
+        write_atomic(self.metrics_path, "".join(json.dumps(row) + "\n" for row in kept))
+
+    def write_rollouts(self, stage: str, step: int, groups: Sequence[CreditedGroup]) -> None:
+        """Keep every completion of a step with its verdict and advantage."""
+        path = self.root / "rollouts" / stage / f"step-{step:06d}.jsonl.zst"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for group in groups for row in _rollout_rows(group))
+        path.write_bytes(zstandard.compress(text.encode()))
+
+    def rollouts(self, stage: str, step: int) -> list[dict[str, Any]]:
+        """Return the completions of a step as they were written."""
+        raw = (self.root / "rollouts" / stage / f"step-{step:06d}.jsonl.zst").read_bytes()
+        return [json.loads(line) for line in zstandard.decompress(raw).decode().splitlines()]
+
+    def write_eval(self, name: str, records: Iterable[EvalRecord]) -> None:
+        """Write the records of one evaluation, one JSON line a problem."""
+        lines = (json.dumps(dataclasses.asdict(record), ensure_ascii=False) + "\n" for record in records)
+        write_atomic(self.root / "eval" / f"{name}.jsonl", "".join(lines))
+
+    def eval_names(self) -> list[str]:
+        """Return the names of the evaluations made, in the order they were written."""
+        files = sorted((self.root / "eval").glob("*.jsonl"), key=lambda path: path.stat().st_mtime)
+        return [path.stem for path in files]
+
+    def eval_records(self, name: str) -> list[EvalRecord]:
+        """Return the records of one evaluation."""
+        rows = (json.loads(line) for line in (self.root / "eval" / f"{name}.jsonl").read_text().splitlines())
+        return [
+            EvalRecord(**{key: tuple(value) if isinstance(value, list) else value for key, value in row.items()})
+            for row in rows
+        ]
+
+
+def _rollout_rows(credited: CreditedGroup) -> Iterable[dict[str, Any]]:
+    group = credited.scored.group
+    problem = group.prompt.problem
+    rows = zip(group.completions, credited.scored.verdicts, credited.advantages, strict=True)
+    for completion, verdict, advantage in rows:
+        yield {
+            "problem_id": problem.id,
+            "question": problem.question,
+            "expected": problem.answer,
+            "text": group.prompt.prefill + completion.text,
+            "status": verdict.status,
+            "reward": verdict.reward,
+            "parts": dict(verdict.parts),
+            "answer": verdict.answer,
+            "detail": verdict.detail,
+            "tokens": len(completion.token_ids),
+            "finish": completion.finish,
+            "versions": [(span.policy_version, span.start, span.end) for span in completion.versions],
+            "advantage": advantage,
+        }

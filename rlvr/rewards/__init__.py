@@ -1,0 +1,1 @@
+"""Text to verdict: answer extraction, equality, format, composition, and the killable pool."""
