@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from rlvr.types import (
     Completion,
     CompletionGroup,
+    CreditedGroup,
     Problem,
     Prompt,
     SamplingParams,
@@ -94,9 +95,25 @@ class Learner(Protocol):
         ...
 
 
+class Checkpointer(Protocol):
+    """Keeps what a stage needs to go on after a kill."""
+
+    async def save(self, step: int, state: Mapping[str, Any]) -> None:
+        """Write a complete checkpoint of `step`."""
+        ...
+
+    async def resume(self) -> dict[str, Any] | None:
+        """Load the newest checkpoint and return its state (with "step"), or None."""
+        ...
+
+
 class Tracker(Protocol):
     """Where the figures of a step go."""
 
     def log(self, stage: str, step: int, metrics: Mapping[str, float]) -> None:
         """Record one step's metrics durably."""
+        ...
+
+    def write_rollouts(self, stage: str, step: int, groups: Sequence[CreditedGroup]) -> None:
+        """Keep every completion of a step with its verdict."""
         ...

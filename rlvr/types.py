@@ -79,7 +79,8 @@ class Completion:
     """What the engine sampled: tokens as they were drawn, never re-tokenised text.
 
     `sampler_logprobs[t]` is the log-probability of `token_ids[t]` in the distribution it was drawn from
-    (after temperature). `text` is those tokens decoded, without the closing EOS.
+    (after temperature). `text` is those tokens decoded, without the closing EOS; `thinking_tokens` counts the tokens of
+    the part inside `<think>...</think>`, for figures only.
     """
 
     token_ids: tuple[int, ...]  # [T]
@@ -87,6 +88,7 @@ class Completion:
     versions: tuple[VersionSpan, ...]
     finish: Finish
     text: str
+    thinking_tokens: int = 0
 
     def __post_init__(self) -> None:
         if len(self.token_ids) != len(self.sampler_logprobs):

@@ -1,12 +1,12 @@
 """The run folder: everything a run did, readable afterwards without running anything.
 
-    recipe.yaml  recipe.resolved.json  environment.json   what was asked, what that meant, what it ran on
-    metrics.jsonl                       one line a step: {"stage", "step", "time", metric: value, ...}
-    doctor.json                         the checks made before the first step
-    eval/<stage>-before.jsonl -after    one EvalRecord a line
-    rollouts/<stage>/step-000012.jsonl.zst   every completion of a step with its verdict
-    stages/<stage>/                     checkpoints/, model/, result.json (written last: the stage is done)
-    export/  report.html
+recipe.yaml  recipe.resolved.json  environment.json   what was asked, what that meant, what it ran on
+metrics.jsonl                       one line a step: {"stage", "step", "time", metric: value, ...}
+doctor.json                         the checks made before the first step
+eval/<stage>-before.jsonl -after    one EvalRecord a line
+rollouts/<stage>/step-000012.jsonl.zst   every completion of a step with its verdict
+stages/<stage>/                     checkpoints/, model/, result.json (written last: the stage is done)
+export/  report.html
 """
 
 from __future__ import annotations
@@ -49,7 +49,20 @@ class RunFolder:
     def result(self, stage: str) -> dict[str, Any] | None:
         """Return what a finished stage wrote, or None while it is not finished."""
         path = self.stage(stage) / "result.json"
-        return json.loads(path.read_text()) if path.exists() else None
+        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+
+    def document(self, name: str) -> Any:
+        """Return a JSON file of the run's top folder (`doctor.json`, say), or None while it is not there."""
+        path = self.root / name
+        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+
+    def stage_kinds(self) -> dict[str, str]:
+        """Return the stages in the recipe's order with their kinds; without a recipe, those that left a trace."""
+        recipe = self.document("recipe.resolved.json") or {}
+        kinds = {name: str(stage.get("kind", name)) for name, stage in recipe.get("stages", {}).items()}
+        seen = [str(row["stage"]) for row in self.metrics()]
+        seen += sorted(path.name for path in (self.root / "stages").glob("*/"))
+        return kinds | {name: name for name in seen if name not in kinds}
 
     def finish(self, stage: str, result: Mapping[str, object]) -> None:
         """Mark a stage as done with what later stages need to know of it."""
@@ -90,7 +103,7 @@ class RunFolder:
     def rollouts(self, stage: str, step: int) -> list[dict[str, Any]]:
         """Return the completions of a step as they were written."""
         raw = (self.root / "rollouts" / stage / f"step-{step:06d}.jsonl.zst").read_bytes()
-        return [json.loads(line) for line in zstandard.decompress(raw).decode().splitlines()]
+        return _json_lines(zstandard.decompress(raw).decode())
 
     def write_eval(self, name: str, records: Iterable[EvalRecord]) -> None:
         """Write the records of one evaluation, one JSON line a problem."""
@@ -98,17 +111,31 @@ class RunFolder:
         write_atomic(self.root / "eval" / f"{name}.jsonl", "".join(lines))
 
     def eval_names(self) -> list[str]:
-        """Return the names of the evaluations made, in the order they were written."""
+        """Return the names of the evaluations made, in the order of the recipe's stages, before ahead of after.
+
+        Those of no known stage come last, as they were written; a copied folder has lost its times, so they do not
+        order the rest.
+        """
         files = sorted((self.root / "eval").glob("*.jsonl"), key=lambda path: path.stat().st_mtime)
-        return [path.stem for path in files]
+        places = [stage + when for stage in self.stage_kinds() for when in ("-before", "-after", "")]
+        return sorted(
+            (path.stem for path in files), key=lambda name: places.index(name) if name in places else len(places)
+        )
 
     def eval_records(self, name: str) -> list[EvalRecord]:
         """Return the records of one evaluation."""
-        rows = (json.loads(line) for line in (self.root / "eval" / f"{name}.jsonl").read_text().splitlines())
-        return [
-            EvalRecord(**{key: tuple(value) if isinstance(value, list) else value for key, value in row.items()})
-            for row in rows
-        ]
+        rows = _json_lines((self.root / "eval" / f"{name}.jsonl").read_text(encoding="utf-8"))
+        return [_eval_record(row) for row in rows]
+
+
+def _eval_record(row: dict[str, Any]) -> EvalRecord:
+    fields: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in row.items()}
+    return EvalRecord(**fields)
+
+
+def _json_lines(text: str) -> list[dict[str, Any]]:
+    # not splitlines(): it also splits at U+2028 and U+0085, which JSON leaves as they are inside a model's text
+    return [json.loads(line) for line in text.split("\n") if line]
 
 
 def _rollout_rows(credited: CreditedGroup) -> Iterable[dict[str, Any]]:

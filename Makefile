@@ -1,0 +1,29 @@
+# Each target does its own set-up; a second run installs nothing.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+BIN := .venv/bin
+# One thread a process: processes that share cores are many times slower with more.
+export OMP_NUM_THREADS := 1
+
+.PHONY: help setup quickstart lint test test-fast
+
+help: ## show the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+setup: ## create .venv and install everything (CPU stack, or GPU where one is found)
+	@scripts/setup.sh
+
+quickstart: setup ## cold start, GRPO, distillation, evaluation and export on CPU, in minutes
+	@$(BIN)/rlvr run recipes/quickstart.yaml
+
+lint: setup ## lint, formatting, types, import rules
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+test: lint ## lint, then every test a machine without a GPU can run
+	@$(BIN)/pytest -m "not gpu"
+
+test-fast: lint ## lint, then the tests that start no Ray, vLLM or DeepSpeed
+	@$(BIN)/pytest -m "not slow and not gpu"

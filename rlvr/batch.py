@@ -1,0 +1,69 @@
+"""Tensors start here: sequences collated into one micro-batch, and what an objective is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from rlvr.types import TrainSequence
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PackedBatch:
+    """One micro-batch: B right-padded rows for the model, and its N target tokens as flat arrays for the loss.
+
+    Rows are padded on the right, so causal attention alone keeps padding out of every target. The hidden state at flat
+    position `predict_from[n]` (row * L + column) predicts `target_ids[n]`; `segment_ids[n]` is the row it belongs to.
+    """
+
+    input_ids: Tensor  # [B, L] int64
+    predict_from: Tensor  # [N] int64
+    target_ids: Tensor  # [N] int64
+    segment_ids: Tensor  # [N] int64, 0 <= . < B
+    loss_weights: Tensor  # [N] float32
+    sampler_logprobs: Tensor  # [N] float32, zeros for imitation
+    advantages: Tensor  # [N] float32, ones for imitation
+
+    def to(self, device: torch.device) -> PackedBatch:
+        """Return the batch on `device`."""
+        fields = {name: getattr(self, name).to(device, non_blocking=True) for name in self.__slots__}
+        return PackedBatch(**fields)
+
+
+class Objective(Protocol):
+    """A loss: numbers in, number out. `loss` is a sum that `loss_weights` already normalise over the whole batch."""
+
+    def __call__(self, policy_logprobs: Tensor, batch: PackedBatch) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the loss and metrics, each metric a sum over this micro-batch's trained tokens ([N] -> scalar)."""
+        ...
+
+
+def collate(sequences: Sequence[TrainSequence]) -> PackedBatch:
+    """Lay sequences out as one micro-batch of right-padded rows."""
+    length = max(len(sequence.token_ids) for sequence in sequences)
+    input_ids = torch.zeros((len(sequences), length), dtype=torch.int64)
+    predict_from: list[int] = []
+    flat: dict[str, list[float]] = {"loss_weights": [], "sampler_logprobs": [], "advantages": []}
+    targets: list[int] = []
+    segments: list[int] = []
+    for row, sequence in enumerate(sequences):
+        size = len(sequence.token_ids)
+        input_ids[row, :size] = torch.tensor(sequence.token_ids)
+        start, count = sequence.prompt_length, size - sequence.prompt_length
+        predict_from.extend(range(row * length + start - 1, row * length + size - 1))
+        targets.extend(sequence.token_ids[start:])
+        segments.extend([row] * count)
+        flat["loss_weights"].extend(sequence.loss_weights)
+        flat["sampler_logprobs"].extend(sequence.sampler_logprobs or [0.0] * count)
+        flat["advantages"].extend(sequence.advantages or [1.0] * count)
+    return PackedBatch(
+        input_ids=input_ids,
+        predict_from=torch.tensor(predict_from),
+        target_ids=torch.tensor(targets),
+        segment_ids=torch.tensor(segments),
+        **{name: torch.tensor(values, dtype=torch.float32) for name, values in flat.items()},
+    )

@@ -1,0 +1,57 @@
+"""Problems from a jsonl file, one JSON object a line."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+from rlvr.data.options import Options, read_options
+from rlvr.data.rows import Columns, problem_from_row
+from rlvr.errors import DataError
+from rlvr.types import Problem
+
+
+def _rows(path: Path) -> Iterator[tuple[int, dict[str, object]]]:
+    """Yield (line number, object), blank lines skipped."""
+    line = 0
+    try:
+        with path.open("rb") as file:
+            for line, raw in enumerate(file, 1):
+                text = raw.decode("utf-8-sig" if line == 1 else "utf-8").strip()
+                if text:
+                    row = json.loads(text)
+                    if not isinstance(row, dict):
+                        raise DataError(f"{path}:{line}: {text[:40]!r} is not a JSON object; write one object a line")
+                    yield line, row
+    except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
+        raise DataError(f"{path}: cannot read the problem file ({error.strerror}); check the path") from None
+    except json.JSONDecodeError as error:
+        raise DataError(
+            f"{path}:{line}: bad JSON ({error.msg} at column {error.colno}); fix or drop the line"
+        ) from None
+    except (UnicodeDecodeError, RecursionError) as error:
+        raise DataError(f"{path}:{line}: unreadable ({type(error).__name__}); save as plain UTF-8 JSON") from None
+    except ValueError as error:
+        raise DataError(f"{path}:{line}: bad JSON ({error}); fix or drop the line") from None
+
+
+def load(name: str, options: Options) -> list[Problem]:
+    """Read every problem of the file `name`; a row without `id` is called after its file and line.
+
+    Raises DataError naming file, line and fix when the file is missing or empty, or a row is unusable or repeats an id.
+    """
+    path = Path(name)
+    columns = read_options(Columns, str(path), options)
+    lines: dict[str, int] = {}
+    problems = []
+    for line, row in _rows(path):
+        where = f"{path}:{line}"
+        problem = problem_from_row(row, where=where, default_id=where, source=str(path), columns=columns)
+        first = lines.setdefault(problem.id, line)
+        if first != line:
+            raise DataError(f"{where}: id {problem.id!r} is already used on line {first}; give every row its own id")
+        problems.append(problem)
+    if not problems:
+        raise DataError(f"{path}: holds no problems; write one JSON object with question and answer a line")
+    return problems

@@ -1,0 +1,220 @@
+"""One learner rank: a DeepSpeed engine around a `Policy`. Everything that knows DeepSpeed is here."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import deepspeed
+import numpy as np
+import torch
+import torch.distributed as dist
+from deepspeed.runtime.zero import GatheredParameters
+from torch import Tensor
+
+from rlvr.batch import Objective, collate
+from rlvr.learner.microbatch import split_microbatches
+from rlvr.learner.policy import Policy, load_policy, write_config
+from rlvr.types import TrainSequence, UpdateStats
+
+BUCKET_BYTES = 256 * 2**20
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+
+class DeepSpeedRank:
+    """Applies gradients on one device, in step with the other ranks."""
+
+    def __init__(self, *, settings: dict[str, Any], rank: int, world: int, address: str, port: int) -> None:
+        self.settings = settings
+        self.rank, self.world = rank, world
+        self.device = torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
+        os.environ.update(
+            RANK=str(rank), WORLD_SIZE=str(world), LOCAL_RANK="0", MASTER_ADDR=address, MASTER_PORT=str(port)
+        )
+        torch.set_num_threads(settings["threads"])
+        torch.manual_seed(settings["seed"] + rank)
+        backend = "nccl" if self.device.type == "cuda" else "gloo"
+        deepspeed.init_distributed(dist_backend=backend, auto_mpi_discovery=False, verbose=False)
+        self.start(settings["path"])
+
+    def start(self, path: str) -> None:
+        """Load the model at `path` with a fresh optimizer; the rank can be pointed at another model of any shape."""
+        self.path = path
+        dtype = DTYPES[self.settings["dtype"]]
+        policy = load_policy(path, dtype=dtype, gradient_checkpointing=self.settings["gradient_checkpointing"])
+        optimizer = torch.optim.AdamW(
+            policy.parameters(),
+            lr=0.0,  # set for every step by `update`
+            betas=(0.9, self.settings["beta2"]),
+            weight_decay=self.settings["weight_decay"],
+            fused=True,
+        )
+        self.engine, *_ = deepspeed.initialize(model=policy, optimizer=optimizer, config=self._config())
+        self.engine.train()
+
+    def _config(self) -> dict[str, Any]:
+        return {
+            "train_micro_batch_size_per_gpu": 1,
+            "gradient_accumulation_steps": 1,
+            "gradient_clipping": self.settings["max_grad_norm"],
+            "bf16": {"enabled": self.settings["dtype"] == "bfloat16"},
+            "zero_optimization": {"stage": self.settings["zero_stage"]},
+            "zero_allow_untested_optimizer": True,
+            "steps_per_print": 10**9,
+        }
+
+    @property
+    def policy(self) -> Policy:
+        """The wrapped model; under ZeRO-3 its parameters are shards."""
+        module: Policy = self.engine.module
+        return module
+
+    def _shares(self, sequences: Sequence[TrainSequence]) -> list[list[int]]:
+        lengths = [len(sequence.token_ids) for sequence in sequences]
+        return split_microbatches(lengths, budget=self.settings["budget"], ranks=self.world)[self.rank]
+
+    def update(
+        self, sequences: Sequence[TrainSequence], objective: Objective, learning_rate: float, temperature: float
+    ) -> UpdateStats:
+        """Accumulate this rank's micro-batches and take one step together; every rank returns the global figures."""
+        began = time.perf_counter()
+        shares = self._shares(sequences)
+        sums: dict[str, float] = {"loss": 0.0, "tokens": 0.0}
+        for index, share in enumerate(shares):
+            self.engine.set_gradient_accumulation_boundary(index == len(shares) - 1)
+            for name, value in self._backward([sequences[i] for i in share], sequences[0], objective, temperature):
+                sums[name] = sums.get(name, 0.0) + value
+        totals = self._sum_over_ranks(sums)
+        grad_norm, applied = self._step(learning_rate, finite=bool(np.isfinite(totals["loss"])))
+        tokens = max(1.0, totals.pop("tokens"))
+        loss = totals.pop("loss")
+        return UpdateStats(
+            loss=loss,
+            grad_norm=grad_norm,
+            tokens=int(tokens),
+            seconds=time.perf_counter() - began,
+            applied=applied,
+            metrics={name: value / tokens for name, value in totals.items()},
+        )
+
+    def _backward(
+        self, share: Sequence[TrainSequence], filler: TrainSequence, objective: Objective, temperature: float
+    ) -> Iterator[tuple[str, float]]:
+        # An empty share still runs forward and backward, on a row of weight zero: ZeRO-3 gathers in lockstep.
+        batch = collate(share or [filler]).to(self.device)
+        logprobs, entropy = self.engine(batch, temperature)
+        loss, metrics = objective(logprobs, batch)
+        # DeepSpeed averages gradients over ranks; the loss is a share of one global sum.
+        self.engine.backward(loss * (self.world if share else 0.0), scale_wrt_gas=False)
+        if not share:
+            return
+        trained = batch.loss_weights != 0
+        yield "loss", float(loss.detach())
+        yield "tokens", float(trained.sum())
+        yield "entropy", float(entropy.detach()[trained].sum())
+        for name, value in metrics.items():
+            yield name, float(value.detach())
+
+    def _step(self, learning_rate: float, *, finite: bool) -> tuple[float, bool]:
+        """Apply the accumulated gradients; returns their norm and whether they were applied."""
+        norm = self._plain_norm() if self.settings["zero_stage"] == 0 and self.settings["dtype"] == "float32" else None
+        if not finite or (norm is not None and not np.isfinite(norm)):
+            self.engine.zero_grad()
+            return float("nan"), False
+        for group in self.engine.optimizer.param_groups:
+            group["lr"] = learning_rate
+        self.engine.step()
+        if norm is None:  # ZeRO and bf16 optimizers clip by themselves and tell the norm afterwards
+            norm = float(self.engine.get_global_grad_norm() or 0.0)
+        return norm, True
+
+    def _plain_norm(self) -> float:
+        gradients = [parameter.grad for parameter in self.policy.parameters() if parameter.grad is not None]
+        return float(torch.nn.utils.get_total_norm(gradients))
+
+    def _sum_over_ranks(self, sums: dict[str, float]) -> dict[str, float]:
+        if self.world == 1:
+            return dict(sums)
+        gathered: list[dict[str, float]] = [{} for _ in range(self.world)]
+        dist.all_gather_object(gathered, sums)
+        names = {name for row in gathered for name in row}
+        return {name: sum(row.get(name, 0.0) for row in gathered) for name in names}
+
+    @torch.no_grad()
+    def logprobs(self, sequences: Sequence[TrainSequence], temperature: float) -> dict[int, list[float]]:
+        """Return {sequence index: log-probs of its targets} for this rank's share."""
+        found: dict[int, list[float]] = {}
+        for share in self._shares(sequences):
+            rows = [sequences[i] for i in share] or [sequences[0]]
+            batch = collate(rows).to(self.device)
+            values, _ = self.engine(batch, temperature)
+            for row, index in enumerate(share):
+                found[index] = values[batch.segment_ids == row].float().cpu().tolist()
+        return found
+
+    def buckets(self) -> Iterator[tuple[list[tuple[str, str, tuple[int, ...]]], np.ndarray[Any, Any]]]:
+        """Yield (manifest, bytes) of the whole model in buckets; on rank 0 only, the others help to gather.
+
+        A tied output head is sent under its own name too: an engine that copied it at start keeps the old one
+        otherwise, without a word.
+        """
+        manifest: list[tuple[str, str, tuple[int, ...]]] = []
+        parts: list[np.ndarray[Any, Any]] = []
+        for name, tensor in self._full_tensors():
+            raw = tensor.detach().to("cpu").contiguous().reshape(-1).view(torch.uint8).numpy().copy()
+            if parts and sum(part.nbytes for part in parts) + raw.nbytes > BUCKET_BYTES:
+                yield manifest, np.concatenate(parts)
+                manifest, parts = [], []
+            manifest.append((name, str(tensor.dtype).removeprefix("torch."), tuple(tensor.shape)))
+            parts.append(raw)
+        if parts:
+            yield manifest, np.concatenate(parts)
+
+    def _full_tensors(self) -> Iterator[tuple[str, Tensor]]:
+        model = self.policy.model
+        for name, parameter in model.named_parameters(remove_duplicate=False):
+            with GatheredParameters([parameter], enabled=self.settings["zero_stage"] == 3):
+                if self.rank == 0:
+                    yield name, parameter
+        head = model.get_output_embeddings()
+        if self.rank == 0 and head is model.get_input_embeddings() and "lm_head.weight" not in dict(
+            model.named_parameters(remove_duplicate=False)
+        ):
+            yield "lm_head.weight", head.weight
+
+    def save(self, folder: str) -> None:
+        """Write weights, optimizer and random state; called on every rank with the same folder."""
+        state = {"torch_rng": torch.get_rng_state()}
+        self.engine.save_checkpoint(folder, tag="learner", client_state=state, save_latest=False)
+
+    def load(self, folder: str) -> None:
+        """Continue from `save`."""
+        _, state = self.engine.load_checkpoint(folder, tag="learner")
+        torch.set_rng_state(state["torch_rng"])
+
+    def export(self, folder: str) -> None:
+        """Write config, tokenizer and weights as transformers loads them; rank 0 writes, the others gather."""
+        from safetensors.torch import save_file
+
+        tensors = {name: tensor.detach().to("cpu").clone().contiguous() for name, tensor in self._full_tensors()}
+        if self.rank:
+            return
+        target = Path(folder)
+        target.mkdir(parents=True, exist_ok=True)
+        write_config(self.path, target)
+        if json.loads((target / "config.json").read_text()).get("tie_word_embeddings"):
+            tensors.pop("lm_head.weight", None)
+        save_file(tensors, target / "model.safetensors", metadata={"format": "pt"})
+
+    def scale_parameters(self, *, by: float, seed: int) -> None:
+        """Multiply every parameter elementwise by 1 + `by` * noise, so that each tensor changes (the doctor's test)."""
+        generator = torch.Generator().manual_seed(seed)
+        for parameter in self.policy.parameters():
+            with GatheredParameters([parameter], modifier_rank=0, enabled=self.settings["zero_stage"] == 3):
+                if self.rank == 0 or self.settings["zero_stage"] != 3:
+                    noise = torch.randn(parameter.shape, generator=generator).to(parameter)
+                    parameter.data.mul_(1 + by * noise)

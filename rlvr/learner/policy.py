@@ -1,0 +1,54 @@
+"""A causal language model as the learner sees it: tokens in, log-probabilities of the targets out (transformers)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from rlvr.batch import PackedBatch
+from rlvr.errors import ModelError
+from rlvr.learner.logprobs import target_logprobs
+
+
+class Policy(nn.Module):
+    """A transformers causal LM whose forward returns target log-probs, never a [B, L, V] tensor of logits."""
+
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, batch: PackedBatch, temperature: float) -> tuple[Tensor, Tensor]:
+        """Return log-probs and entropies of the batch's targets, float32 [N] each."""
+        trunk = self.model.get_decoder()
+        hidden = trunk(input_ids=batch.input_ids, use_cache=False).last_hidden_state
+        chosen = hidden.reshape(-1, hidden.shape[-1])[batch.predict_from]
+        return target_logprobs(chosen, self.model.get_output_embeddings(), batch.target_ids, temperature=temperature)
+
+
+def load_policy(path: str, *, dtype: torch.dtype, gradient_checkpointing: bool) -> Policy:
+    """Load a causal LM from a folder or the hub; raises ModelError when there is none to load."""
+    from transformers import AutoModelForCausalLM
+
+    try:
+        model = AutoModelForCausalLM.from_pretrained(path, dtype=dtype, attn_implementation="sdpa")
+    except (OSError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise ModelError(f"model {path!r} cannot be loaded: {reason}; give a folder or hub name of a causal LM") from error
+    if gradient_checkpointing:
+        model.gradient_checkpointing_enable()
+    return Policy(model)
+
+
+def write_config(source: str, folder: Path) -> None:
+    """Copy everything but the weights of a model (config, tokenizer, template) into `folder`."""
+    from transformers import AutoConfig, AutoTokenizer, GenerationConfig
+
+    AutoConfig.from_pretrained(source).save_pretrained(folder)
+    AutoTokenizer.from_pretrained(source).save_pretrained(folder)
+    try:
+        GenerationConfig.from_pretrained(source).save_pretrained(folder)
+    except OSError:
+        pass  # a model without generation_config.json keeps its ends of turn in the config and the tokenizer

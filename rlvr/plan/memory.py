@@ -1,0 +1,81 @@
+"""Bytes on one device, from numbers alone. Estimates err on the large side; each term says what it stands for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from rlvr.plan.shape import ModelShape
+
+GIB = 2**30
+BYTES = {"float32": 4, "bfloat16": 2}
+RUNTIME_GPU = 2 * GIB  # CUDA context, NCCL and fragmentation of one process
+RUNTIME_CPU = GIB  # torch, vLLM or DeepSpeed as code, and allocator slack
+ZERO_BUCKET = 500_000_000  # elements DeepSpeed reduces or gathers at once
+ZERO3_LIVE = 1_000_000_000  # elements ZeRO-3 keeps gathered
+LOGPROB_CHUNK = 1024  # target tokens whose logits exist at once in the learner
+PREFILL_TOKENS = 8192  # tokens of one forward pass of the engine
+PUSH_BUCKET = 256 * 2**20  # weights travel to engines in buckets of this size
+
+
+def learner_bytes(
+    shape: ModelShape, *, dtype: str, zero_stage: int, ranks: int, tokens: int, checkpointing: bool, runtime: int
+) -> dict[str, int]:
+    """Return what one learner rank holds at its peak, for micro-batches of `tokens` padded tokens.
+
+    AdamW keeps two float32 moments; bfloat16 and every ZeRO stage add a float32 master copy and, during the step, a
+    float32 gradient. ZeRO 1 shards these over the ranks, 2 the gradients as well, 3 the weights as well.
+    """
+    size, parameters = BYTES[dtype], shape.parameters
+    shards = [ranks if zero_stage >= stage else 1 for stage in (3, 2, 1)]  # of weights, gradients, optimizer
+    plain = dtype == "float32" and zero_stage == 0
+    live = min(parameters, ZERO3_LIVE) * size if zero_stage == 3 else 0
+    return {
+        "weights": parameters * size // shards[0],
+        "gradients": parameters * size // shards[1],
+        "optimizer": parameters * (8 if plain else 16) // shards[2],
+        "communication": live + (min(parameters, ZERO_BUCKET) * size if zero_stage else 0),
+        "activations": activation_bytes(shape, size=size, tokens=tokens, checkpointing=checkpointing),
+        "logits": logit_bytes(shape, size=size),
+        "runtime": runtime,
+    }
+
+
+def activation_bytes(shape: ModelShape, *, size: int, tokens: int, checkpointing: bool) -> int:
+    """Return what forward keeps for backward, for `tokens` tokens of `size` bytes a number.
+
+    One layer keeps, in numbers a token: both residual inputs and both norms' outputs and float32 copies, queries and
+    keys before and after rotation, values, the attention's output, and four of the MLP's width. Checkpointing keeps
+    every layer's input and one layer whole.
+    """
+    norms = 4 * shape.hidden * size + 4 * shape.hidden * 4
+    attention = (3 * shape.heads + 3 * shape.kv_heads) * shape.head_dim * size
+    layer = tokens * (norms + attention + 4 * shape.intermediate * size)
+    if checkpointing:
+        return tokens * shape.layers * shape.hidden * size + layer
+    return shape.layers * layer
+
+
+def logit_bytes(shape: ModelShape, *, size: int) -> int:
+    """Return one chunk of logits with its float32 softmax, product and gradients, and the head's gradient."""
+    return LOGPROB_CHUNK * shape.vocabulary * (5 * 4 + size) + shape.vocabulary * shape.hidden * size
+
+
+def engine_bytes(
+    shape: ModelShape, *, dtype: str, tensor_parallel: int, kv_cache_gib: float, running: int, runtime: int
+) -> dict[str, int]:
+    """Return what one GPU of an engine holds (the whole engine on CPU, where `tensor_parallel` is 1)."""
+    size = BYTES[dtype]
+    width = 4 * shape.hidden + 2 * shape.intermediate // tensor_parallel
+    return {
+        "weights": shape.parameters * size // tensor_parallel,
+        "kv cache": int(kv_cache_gib * GIB),
+        "activations": PREFILL_TOKENS * width * size,
+        "logits": running * shape.vocabulary * 3 * 4,
+        "weight update": 2 * min(PUSH_BUCKET, shape.parameters * size),
+        "runtime": runtime,
+    }
+
+
+def total(parts: Mapping[str, int]) -> int:
+    """Return the sum of the parts."""
+    return sum(parts.values())

@@ -1,0 +1,89 @@
+"""What is refused before any algebra: texts that are cheap to write and ruinous to evaluate."""
+
+from __future__ import annotations
+
+import re
+
+MAX_LENGTH = 600
+MAX_DEPTH = 24
+MAX_DIGITS = 300
+MAX_EXPONENT = 5000
+MAX_POWER_DEPTH = 2
+MAX_FACTORIAL = 500
+
+_FORBIDDEN = re.compile(
+    r"\\(?:sum|prod|coprod|o?i*int|lim|limsup|liminf|input|include|newcommand|renewcommand|def|let|gdef|edef|catcode"
+    r"|csname|write|read|openin|openout|immediate|usepackage)(?![a-zA-Z])"
+    r"|\\begin ?\{ ?(?!(?:[pbvBV]|small)?matrix|array|cases)|__|\\frac ?\{ ?d ?\^|\\frac ?\{ ?\\partial"
+)
+_LONG_NUMBER = re.compile(rf"[0-9]{{{MAX_DIGITS + 1}}}")
+_POWER = re.compile(r"(?:\^|\*\*) ?(?:\{|\()? ?[+-]? ?([0-9]+)")
+_NUMERIC_TOWER = re.compile(r"(?:\^|\*\*)[ {(+-]*[0-9.][0-9. {}()]*(?:\^|\*\*)")
+_FACTORIAL = re.compile(r"([0-9]+)\s*!|([)}\]!])\s*!")
+_BINOMIAL = re.compile(r"\\[dt]?binom[^0-9]*([0-9]+)")
+
+
+def refusal(text: str) -> str | None:
+    """Say why a normalised text must not be evaluated, or None where it may. Linear in the text."""
+    if len(text) > MAX_LENGTH:
+        return f"longer than {MAX_LENGTH} characters"
+    if _depth(text) > MAX_DEPTH:
+        return f"nested deeper than {MAX_DEPTH}"
+    if _LONG_NUMBER.search(text):
+        return f"a number of more than {MAX_DIGITS} digits"
+    if (match := _FORBIDDEN.search(text)) is not None:
+        return f"{match.group().strip()!r} is not evaluated"
+    if any(_above(power, MAX_EXPONENT) for power in _POWER.findall(text)):
+        return f"an exponent above {MAX_EXPONENT}"
+    if _NUMERIC_TOWER.search(text) or _power_depth(text) > MAX_POWER_DEPTH:
+        return "a tower of powers"
+    return _big_product(text)
+
+
+def _big_product(text: str) -> str | None:
+    for number, closing in _FACTORIAL.findall(text):
+        if _above(number, MAX_FACTORIAL) or closing == "!":
+            return f"a factorial above {MAX_FACTORIAL}"
+        if closing and (text.count("!") > 1 or "^" in text or any(_above(n, 50) for n in re.findall("[0-9]+", text))):
+            return "a factorial of an expression"
+    if any(_above(number, 10 * MAX_FACTORIAL) for number in _BINOMIAL.findall(text)):
+        return f"a binomial above {10 * MAX_FACTORIAL}"
+    return None
+
+
+def _above(digits: str, limit: int) -> bool:
+    """Compare a run of digits with a small limit without converting a long one."""
+    digits = digits.lstrip("0")
+    return len(digits) > len(str(limit)) or (digits != "" and int(digits) > limit)
+
+
+def _power_depth(text: str) -> int:
+    """How deep powers stand within the exponents of powers: 1 for x^2, 2 for e^{x^2}."""
+    stack: list[int] = []
+    depth = deepest = 0
+    raised = False  # the next group is an exponent
+    for char in text.replace("**", "^"):
+        if char == "^":
+            raised = True
+            deepest = max(deepest, depth + 1)
+        elif char in "([{":
+            stack.append(depth)
+            depth += raised
+            raised = False
+        elif char in ")]}" and stack:
+            depth = stack.pop()
+            raised = False
+        elif char != " ":
+            raised = False
+    return deepest
+
+
+def _depth(text: str) -> int:
+    depth = deepest = 0
+    for char in text:
+        if char in "([{":
+            depth += 1
+            deepest = max(deepest, depth)
+        elif char in ")]}":
+            depth -= 1
+    return deepest

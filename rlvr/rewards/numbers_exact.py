@@ -1,0 +1,116 @@
+"""Numbers read exactly: integers and `Fraction`, never a float."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from fractions import Fraction
+
+MAX_DIGITS = 1000
+
+_DIGITS = r"(?:\d{1,3}(?:,\d{3})+|\d{1,3}(?: \d{3})+|\d+)"
+_DECIMAL = rf"({_DIGITS})?(?:\.(\d*))?"
+_PLAIN = re.compile(rf"{_DECIMAL}(?:[eE]([+-]?\d{{1,3}}))?")
+_POWER_OF_TEN = re.compile(rf"{_DECIMAL} ?(?:\\times|\\cdot|\*) ?10 ?\^ ?\{{? ?([+-]?\d{{1,3}}) ?\}}?")
+_REPEATING = re.compile(r"(\d*)\.(\d*)\\overline ?\{ ?(\d+) ?\}")
+_FRACTION = re.compile(
+    r"(?:(?P<slash_whole>\d+) )?(?P<slash_top>\d+) ?/ ?(?P<slash_under>\d+)"
+    r"|(?P<whole>\d*) ?\\frac ?\{ ?(?P<minus>-?) ?(?P<top>\d+) ?\}\{ ?(?P<under>\d+) ?\}"
+)
+_RATIO = re.compile(r"(\d+) ?: ?(\d+)")
+_UNIT_WORDS = r"(?:[a-zA-Z]{3,}|cm|mm|km|kg|mg|ft|in|lb|lbs|oz|ml|mL|hr|mi|yd|am|pm|mph)"
+_UNIT = re.compile(
+    r"(?P<number>.*[\d}]) ?"
+    rf"(?:\\text ?\{{(?P<wrapped>[^{{}}]{{1,40}})\}}|(?<=[\d}}]) (?P<words>{_UNIT_WORDS}(?: {_UNIT_WORDS})*))"
+    r"(?: ?\^ ?\{? ?[23] ?\}?)?"
+)
+_MULTIPLIERS = frozenset(
+    ("hundred", "thousand", "million", "billion", "trillion", "dozen", "half", "score", "and", "or", "mod", "base")
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Quantity:
+    """An exact number; `percent` says it was written with a percent sign, `unit` is what stood behind it."""
+
+    value: Fraction
+    percent: bool = False
+    unit: str = ""
+
+    def same(self, other: Quantity) -> bool:
+        """Equal numbers; 50% equals 50 and 0.5 (both are usual), and only a unit on both sides must agree."""
+        if self.unit and other.unit and self.unit != other.unit:
+            return False
+        if self.value == other.value:
+            return True
+        left = self.value / 100 if self.percent else self.value
+        right = other.value / 100 if other.percent else other.value
+        return self.percent != other.percent and left == right
+
+
+def read_quantity(text: str) -> Quantity | None:
+    """Read a normalised text as a number with an optional percent sign or unit; None where it is anything else."""
+    if len(text) > MAX_DIGITS:
+        return None
+    if (value := read_number(text)) is not None:
+        return Quantity(value)
+    if text.endswith("%"):
+        value = read_number(text[:-1].rstrip())
+        return None if value is None else Quantity(value, percent=True)
+    match = _UNIT.fullmatch(text) if text[-1:] in "}abcdefghijklmnopqrstuvwxyzL23" else None
+    if match is None or (value := read_number(match["number"])) is None:
+        return None
+    unit = (match["wrapped"] or match["words"]).strip().strip(".").lower()
+    if not unit or _MULTIPLIERS.intersection(unit.split()):
+        return None
+    return Quantity(value, unit=unit.rstrip("s"))
+
+
+def read_number(text: str) -> Fraction | None:
+    """Read an integer, decimal, fraction, mixed number, ratio, repeating decimal or power of ten, exactly."""
+    negative = text.startswith("-")
+    body = text[1:].lstrip() if text[:1] in ("-", "+") else text
+    if not body or len(body) > MAX_DIGITS:
+        return None
+    if body.isdecimal() and body.isascii():
+        value: Fraction | None = Fraction(int(body))
+    else:
+        value = _decimal(body)
+        value = _fraction(body) if value is None else value
+    return -value if negative and value is not None else value
+
+
+def _decimal(body: str) -> Fraction | None:
+    for pattern in (_PLAIN, _POWER_OF_TEN):
+        match = pattern.fullmatch(body)
+        if match and (match[1] or match[2]):
+            return _scaled(match[1] or "", match[2] or "") * Fraction(10) ** int(match[3] or 0)
+    if match := _REPEATING.fullmatch(body):
+        whole, once, cycle = match.groups()
+        nines = 10 ** len(once) * (10 ** len(cycle) - 1)
+        return _scaled(whole, once) + Fraction(int(cycle), nines)
+    return None
+
+
+def _scaled(whole: str, decimals: str) -> Fraction:
+    digits = whole.replace(",", "").replace(" ", "") + decimals
+    return Fraction(int(digits or "0"), 10 ** len(decimals))
+
+
+def _fraction(body: str) -> Fraction | None:
+    if match := _RATIO.fullmatch(body):
+        return _over("", match[1], match[2])
+    match = _FRACTION.fullmatch(body)
+    if match is None:
+        return None
+    if match["slash_under"]:
+        return _over(match["slash_whole"] or "", match["slash_top"], match["slash_under"])
+    if match["minus"]:
+        value = _over("", match["top"], match["under"])
+        return None if value is None or match["whole"] else -value
+    return _over(match["whole"], match["top"], match["under"])
+
+
+def _over(whole: str, top: str, under: str) -> Fraction | None:
+    """`whole` + `top` / `under`; a zero denominator is no number."""
+    return Fraction(int(top), int(under)) + int(whole or "0") if int(under) else None

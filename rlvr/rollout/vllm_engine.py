@@ -1,0 +1,141 @@
+"""One vLLM engine in one process. Everything that knows vLLM's engine API is here."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rlvr.types import Finish, SamplingParams, VersionSpan
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineSettings:
+    """What an engine is started with."""
+
+    path: str
+    dtype: str
+    max_model_len: int
+    tensor_parallel: int
+    threads: int
+    kv_cache_gib: float
+    max_running: int
+    compile: bool
+    eos_ids: tuple[int, ...]
+    seed: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drawn:
+    """One completion as the engine drew it, before it is decoded."""
+
+    token_ids: tuple[int, ...]  # [T], the closing end-of-turn token included
+    sampler_logprobs: tuple[float, ...]  # [T]
+    versions: tuple[VersionSpan, ...]
+    finish: Finish
+
+
+def prepare_environment(settings: EngineSettings, *, gpus: bool) -> None:
+    """Set what vLLM reads from the environment; must run before it is imported."""
+    os.environ.update(VLLM_LOGGING_LEVEL="ERROR", VLLM_NO_USAGE_STATS="1", VLLM_CONFIGURE_LOGGING="0")
+    if not gpus:
+        os.environ.update(
+            OMP_NUM_THREADS=str(settings.threads),
+            VLLM_ENABLE_V1_MULTIPROCESSING="0",  # keeps the worker inside the engine process: one process fewer
+            VLLM_CPU_OMP_THREADS_BIND="nobind",
+        )
+
+
+class VllmEngine:
+    """Samples with `AsyncLLM`; weights are replaced in place."""
+
+    def __init__(self, settings: EngineSettings, *, gpus: bool) -> None:
+        prepare_environment(settings, gpus=gpus)
+        from vllm import AsyncEngineArgs
+        from vllm.v1.engine.async_llm import AsyncLLM
+
+        self.settings = settings
+        self.version = 0
+        self.requests = 0
+        self.engine = AsyncLLM.from_engine_args(
+            AsyncEngineArgs(
+                model=settings.path,
+                dtype=settings.dtype,
+                max_model_len=settings.max_model_len,
+                max_num_seqs=settings.max_running,
+                tensor_parallel_size=settings.tensor_parallel,
+                kv_cache_memory_bytes=int(settings.kv_cache_gib * 2**30),
+                enforce_eager=not settings.compile,
+                enable_prefix_caching=True,
+                # A prompt cut into chunks makes vLLM rewind a seeded request's generator, which CPU ones cannot do.
+                enable_chunked_prefill=gpus,
+                max_num_batched_tokens=max(4096, settings.max_model_len),
+                distributed_executor_backend="uni" if settings.tensor_parallel == 1 else "mp",
+                logprobs_mode="processed_logprobs",  # of the distribution actually drawn from, after temperature
+                generation_config="vllm",  # a model's own generation_config must not change top_p or temperature
+                worker_extension_cls="rlvr.rollout.vllm_worker.WeightReceiver",
+                skip_tokenizer_init=True,
+                disable_log_stats=True,
+                seed=settings.seed,
+            )
+        )
+
+    async def prepare(self) -> None:
+        """Tie the worker processes' lives to this one."""
+        await self.engine.collective_rpc("rlvr_die_with_parent")
+        await self.engine.update_weight_version("0")
+
+    async def sample(self, token_ids: Sequence[int], params: SamplingParams) -> tuple[Drawn, ...]:
+        """Draw a group of completions of one prompt."""
+        from vllm import SamplingParams as VllmParams
+        from vllm.sampling_params import RequestOutputKind
+
+        self.requests += 1
+        wanted = VllmParams(
+            n=params.group_size,
+            max_tokens=min(params.max_tokens, self.settings.max_model_len - len(token_ids)),
+            temperature=params.temperature,
+            top_p=params.top_p,
+            top_k=params.top_k,
+            seed=params.seed,
+            logprobs=0,
+            stop_token_ids=list(self.settings.eos_ids),
+            detokenize=False,
+            output_kind=RequestOutputKind.FINAL_ONLY,
+        )
+        prompt = {"prompt_token_ids": list(token_ids)}
+        final: Any = None
+        async for output in self.engine.generate(prompt, wanted, request_id=str(self.requests)):
+            final = output
+        return tuple(_drawn(output) for output in sorted(final.outputs, key=lambda output: output.index))
+
+    async def update_weights(self, buckets: Sequence[tuple[list[Any], Any]], version: int) -> int:
+        """Replace all weights and drop the prefix cache; returns the CRC of the bytes the worker received."""
+        await self.engine.pause_generation(mode="keep", clear_cache=True)
+        try:
+            crc = 0
+            for index, (manifest, payload) in enumerate(buckets):
+                last = index == len(buckets) - 1
+                replies = await self.engine.collective_rpc("rlvr_receive", args=(manifest, payload.tobytes(), last))
+                crc = replies[0]
+            await self.engine.update_weight_version(str(version))
+            self.version = version
+        finally:
+            await self.engine.resume_generation()
+        return crc
+
+    def shutdown(self) -> None:
+        """End the engine's processes."""
+        self.engine.shutdown()
+
+
+def _drawn(output: Any) -> Drawn:
+    token_ids = tuple(int(token) for token in output.token_ids)
+    logprobs = tuple(step[token].logprob for step, token in zip(output.logprobs, token_ids, strict=True))
+    spans = tuple(
+        VersionSpan(policy_version=int(span.version), start=span.start, end=span.end)
+        for span in output.weight_versions or ()
+    )
+    finish: Finish = "length" if output.finish_reason == "length" else "stop"
+    return Drawn(token_ids=token_ids, sampler_logprobs=logprobs, versions=spans, finish=finish)

@@ -1,0 +1,45 @@
+"""Methods added to vLLM's worker process: receiving weights. Called by name through `collective_rpc`."""
+
+from __future__ import annotations
+
+import ctypes
+import signal
+import zlib
+from typing import Any
+
+PR_SET_PDEATHSIG = 1
+
+
+class WeightReceiver:
+    """Mixed into the worker class by `worker_extension_cls`."""
+
+    def rlvr_die_with_parent(self) -> None:
+        """Ask the kernel to kill this process when the engine's actor dies: it would live on otherwise."""
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+    def rlvr_receive(self, manifest: list[Any], payload: bytes, last: bool) -> int:
+        """Keep one bucket; with the last one load them all. Returns the CRC of all bytes received since the first.
+
+        The engine loads layer by layer and re-runs its post-processing, which it does over a complete set of weights.
+        """
+        import torch
+
+        if not hasattr(self, "_rlvr_tensors"):
+            self._rlvr_tensors: list[tuple[str, torch.Tensor]] = []
+            self._rlvr_crc = 0
+        self._rlvr_crc = zlib.crc32(payload, self._rlvr_crc)
+        flat = torch.frombuffer(bytearray(payload), dtype=torch.uint8)
+        offset = 0
+        for name, dtype, shape in manifest:
+            kind = getattr(torch, dtype)
+            count = kind.itemsize
+            for size in shape:
+                count *= size
+            self._rlvr_tensors.append((name, flat[offset : offset + count].view(kind).reshape(tuple(shape))))
+            offset += count
+        if not last:
+            return self._rlvr_crc
+        tensors, crc = self._rlvr_tensors, self._rlvr_crc
+        del self._rlvr_tensors, self._rlvr_crc
+        self.reload_weights(weights_iterator=iter(tensors))  # type: ignore[attr-defined]  # the worker's own method
+        return crc

@@ -1,0 +1,183 @@
+import asyncio
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rlvr.rewards import worker
+from rlvr.rewards.pool import WorkerPool
+
+SQUARE = {"gold": "x^2+2x+1", "answer": "(x+1)^2"}
+ENDLESS = {"gold": "5", "answer": "(x+y+z)^{200}"}
+
+
+def eventually(condition: Callable[[], bool]) -> bool:
+    limit = time.monotonic() + 30
+    while time.monotonic() < limit:
+        if condition():
+            return True
+        time.sleep(0.005)
+    return False
+
+
+def gone(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except FileNotFoundError:
+        return True
+
+
+@pytest.fixture
+def pool() -> Iterator[WorkerPool]:
+    pool = WorkerPool("math_verify", workers=1, deadline_s=60)
+    yield pool
+    pool.close()
+
+
+def test_no_process_before_it_is_needed_and_none_after_close(pool: WorkerPool) -> None:
+    assert pool.pids == ()
+    assert pool.submit(SQUARE).result(60).value["equal"] is True
+    (pid,) = pool.pids
+    pool.close()
+    assert gone(pid)
+    assert pool.pids == ()
+    assert pool.submit(SQUARE).result(1).outcome == "failed"
+
+
+def test_deadline_is_kept_and_the_worker_replaced() -> None:
+    pool = WorkerPool("math_verify", workers=1, deadline_s=0.5)
+    try:
+        pool.submit(SQUARE).result(60)
+        (first,) = pool.pids
+        start = time.monotonic()
+        assert pool.submit(ENDLESS).result(60).outcome == "timeout"
+        assert 0.5 <= time.monotonic() - start < 1.0
+        assert gone(first)
+        assert pool.submit(SQUARE).result(60).value["equal"] is True
+    finally:
+        pool.close()
+
+
+def test_killed_once_is_retried(pool: WorkerPool) -> None:
+    pool.submit(SQUARE).result(60)
+    (first,) = pool.pids
+    future = pool.submit({"gold": "(x+1)^{30}", "answer": "(x+1)^{29}(1+x)"})
+    os.kill(first, signal.SIGKILL)
+    assert future.result(60).value["equal"] is True
+    assert pool.submit(SQUARE).result(60).outcome == "done"
+    assert first not in pool.pids
+
+
+def test_killed_again_and_again_is_our_failure(pool: WorkerPool) -> None:
+    future = pool.submit(ENDLESS)
+
+    def kill() -> bool:
+        for pid in pool.pids:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        return future.done()
+
+    assert eventually(kill)
+    assert future.result().outcome == "failed"
+    assert "lost twice" in future.result().detail
+
+
+def test_close_answers_what_is_under_way(pool: WorkerPool) -> None:
+    pool.submit(SQUARE).result(60)
+    futures = [pool.submit(ENDLESS) for _ in range(3)]
+    pool.close()
+    assert [future.result(1).outcome for future in futures] == ["failed"] * 3
+
+
+def test_replies_belong_to_their_requests_from_asyncio_and_threads() -> None:
+    pool = WorkerPool("math_verify", workers=2, deadline_s=60)
+    requests = [{"gold": f"{i % 3}+x", "answer": f"x+{i % 2}"} for i in range(12)]
+    expected = [i % 3 == i % 2 for i in range(12)]
+    found: list[list[bool]] = []
+
+    async def ask() -> None:
+        replies = await asyncio.gather(*(pool.ask(request) for request in requests))
+        found.append([reply.value["equal"] for reply in replies])
+
+    try:
+        threads = [threading.Thread(target=lambda: asyncio.run(ask())) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        asyncio.run(ask())
+        for thread in threads:
+            thread.join()
+    finally:
+        pool.close()
+    assert found == [expected] * 3
+
+
+ORPHAN = """
+import os, signal
+from rlvr.rewards import worker
+from rlvr.rewards.pool import WorkerPool
+pool = WorkerPool("math_verify", workers=1, deadline_s=600)
+pool.submit({"gold": "x", "answer": "x+0"}).result()
+pool.submit({"gold": "5", "answer": "(x+y+z)^{200}"})
+print(pool.pids[0], flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_no_orphan_survives_a_killed_parent() -> None:
+    parent = subprocess.run([sys.executable, "-c", ORPHAN], capture_output=True, text=True, timeout=120)
+    assert parent.returncode == -signal.SIGKILL
+    assert eventually(lambda: gone(int(parent.stdout)))
+
+
+def test_memory_and_files_are_bounded(pool: WorkerPool) -> None:
+    pool.submit(SQUARE).result(60)
+    limits = Path(f"/proc/{pool.pids[0]}/limits").read_text().splitlines()
+    bounds = {line[:25].strip(): line[25:].split()[1] for line in limits}
+    assert bounds["Max address space"] == str(2 << 30)
+    assert bounds["Max file size"] == "0"
+
+
+def test_no_token_reaches_a_worker(pool: WorkerPool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_TOKEN", "secret")
+    pool.submit(SQUARE).result(60)
+    assert b"secret" not in Path(f"/proc/{pool.pids[0]}/environ").read_bytes()
+
+
+@pytest.mark.parametrize(("error", "fault"), [(MemoryError, "text"), (RecursionError, "text"), (KeyError, "grader")])
+def test_whose_fault_an_error_is(error: type[Exception], fault: str) -> None:
+    def fail(request: dict[str, Any]) -> dict[str, Any]:
+        raise error("here")
+
+    reply = worker._reply(fail, b"{}")
+    assert reply["fault"] == fault
+    assert error.__name__ in reply["error"]
+
+
+@pytest.mark.parametrize("event", ["os.system", "subprocess.Popen", "socket.connect", "os.remove", "ctypes.dlopen"])
+def test_audit_hook_refuses_what_no_checker_needs(event: str) -> None:
+    with pytest.raises(PermissionError, match=event):
+        worker._refuse(event, ())
+
+
+def test_audit_hook_lets_files_be_read_only() -> None:
+    worker._refuse("open", ("f", "r", os.O_RDONLY | os.O_CLOEXEC))
+    with pytest.raises(PermissionError):
+        worker._refuse("open", ("f", "w", os.O_WRONLY))
+
+
+def test_a_task_that_cannot_start_is_told() -> None:
+    pool = WorkerPool("unheard_of", workers=1, deadline_s=1)
+    try:
+        reply = pool.submit({}).result(60)
+    finally:
+        pool.close()
+    assert reply.outcome == "failed"
+    assert "unheard_of" in reply.detail
