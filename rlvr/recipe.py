@@ -93,7 +93,9 @@ class Rewards(Section):
 class Cluster(Section):
     """The Ray cluster the run starts or joins."""
 
-    address: str | None = Field(None, description="Ray address to join, 'auto' for a running one; starts its own if none.")
+    address: str | None = Field(
+        None, description="Ray address to join, 'auto' for a running one; starts its own if none."
+    )
     nodes: int = Field(1, ge=1, le=1024, description="Machines the run expects.")
     gpus_per_node: int = Field(0, ge=0, le=16, description="GPUs of each machine; 0 runs on CPU.")
     gpu_memory_gib: float = Field(80.0, gt=0, description="Memory of one GPU, for `rlvr plan`.")

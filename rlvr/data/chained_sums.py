@@ -24,6 +24,7 @@ class _ChainedSums(StrictOptions):
     modulus: int = Field(23, ge=11, le=997)
     min_steps: int = Field(4, ge=1, le=64)
     max_steps: int = Field(4, ge=1, le=64)
+    operations: str = Field("+-*", pattern=r"^[+*-]{1,3}$")
 
     @model_validator(mode="after")
     def _sound(self) -> _ChainedSums:
@@ -60,7 +61,12 @@ def generate(count: int, seed: int, options: Options) -> list[Problem]:
     """
     chosen = read_options(_ChainedSums, _NAME, options)
     rng = random.Random(f"{_NAME}/{seed}")
-    kinds = [(sign, operand) for sign in _INSTRUCTIONS for operand in range(1, _LARGEST_OPERAND + 1)]
+    kinds = [
+        (sign, operand)
+        for sign in _INSTRUCTIONS
+        if sign in chosen.operations
+        for operand in range(1, _LARGEST_OPERAND + 1)
+    ]
     lengths = range(chosen.min_steps, chosen.max_steps + 1)
 
     def draw() -> Problem:

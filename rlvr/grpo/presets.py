@@ -1,4 +1,4 @@
-"""Algorithms as named compositions of an advantage, a surrogate and a reduction. Torch-free, so recipes can check names."""
+"""Algorithms as named compositions of an advantage, a clip and a reduction; torch-free, so recipes can check names."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Weights of target tokens, so that the loss of a batch is one plain sum, whatever its micro-batches, order or ranks."""
+"""Weights of target tokens: the loss of a batch is one plain sum, whatever its micro-batches, order or ranks."""
 
 from __future__ import annotations
 

@@ -181,8 +181,10 @@ class DeepSpeedRank:
                 if self.rank == 0:
                     yield name, parameter
         head = model.get_output_embeddings()
-        if self.rank == 0 and head is model.get_input_embeddings() and "lm_head.weight" not in dict(
-            model.named_parameters(remove_duplicate=False)
+        if (
+            self.rank == 0
+            and head is model.get_input_embeddings()
+            and "lm_head.weight" not in dict(model.named_parameters(remove_duplicate=False))
         ):
             yield "lm_head.weight", head.weight
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,9 @@ def load_policy(path: str, *, dtype: torch.dtype, gradient_checkpointing: bool) 
         model = AutoModelForCausalLM.from_pretrained(path, dtype=dtype, attn_implementation="sdpa")
     except (OSError, ValueError) as error:
         reason = str(error).splitlines()[0]
-        raise ModelError(f"model {path!r} cannot be loaded: {reason}; give a folder or hub name of a causal LM") from error
+        raise ModelError(
+            f"model {path!r} cannot be loaded: {reason}; give a folder or hub name of a causal LM"
+        ) from error
     if gradient_checkpointing:
         model.gradient_checkpointing_enable()
     return Policy(model)
@@ -48,7 +51,6 @@ def write_config(source: str, folder: Path) -> None:
 
     AutoConfig.from_pretrained(source).save_pretrained(folder)
     AutoTokenizer.from_pretrained(source).save_pretrained(folder)
-    try:
+    # A model without generation_config.json keeps its ends of turn in the config and the tokenizer.
+    with contextlib.suppress(OSError):
         GenerationConfig.from_pretrained(source).save_pretrained(folder)
-    except OSError:
-        pass  # a model without generation_config.json keeps its ends of turn in the config and the tokenizer

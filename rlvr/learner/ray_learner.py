@@ -108,4 +108,3 @@ class RayLearner:
         """End the rank processes."""
         for actor in self.actors:
             ray.kill(actor)
-

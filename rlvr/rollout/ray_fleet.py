@@ -109,7 +109,9 @@ class RayFleet:
         )
         for worker, (sent, received) in enumerate(replies):
             if sent != received:
-                raise RuntimeError(f"worker {worker}: weights of version {version} arrived as crc {received}, not {sent}")
+                raise RuntimeError(
+                    f"worker {worker}: weights of version {version} arrived as crc {received}, not {sent}"
+                )
         return time.perf_counter() - began
 
     async def close(self) -> None:

@@ -1,0 +1,122 @@
+"""What every stage works with: the run's folder, its crew, and how a model is prepared, resumed, measured and kept."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rlvr.build import Crew, eval_params, make_chat, make_prompts
+from rlvr.doctor import as_json, examine, require
+from rlvr.eval.evaluate import evaluate
+from rlvr.eval.metrics import summarise
+from rlvr.learner.checkpoints import Checkpoints
+from rlvr.learner.ray_learner import RayLearner
+from rlvr.ports import Learner
+from rlvr.recipe import Recipe
+from rlvr.report.live import LiveView
+from rlvr.report.run_folder import RunFolder, write_atomic
+from rlvr.rollout.scored import VerifiedSampler
+from rlvr.types import CreditedGroup, Problem, Prompt
+
+
+class Journal:
+    """The run's tracker: every figure goes to the run folder and to the screen."""
+
+    def __init__(self, folder: RunFolder, view: LiveView) -> None:
+        self.folder, self.view = folder, view
+
+    def log(self, stage: str, step: int, metrics: Mapping[str, float]) -> None:
+        """Record one step."""
+        self.folder.log(stage, step, metrics)
+        self.view.step(step, metrics)
+
+    def write_rollouts(self, stage: str, step: int, groups: Sequence[CreditedGroup]) -> None:
+        """Keep every completion of a step."""
+        self.folder.write_rollouts(stage, step, groups)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StageContext:
+    """What a stage works with."""
+
+    name: str
+    recipe: Recipe
+    folder: RunFolder
+    journal: Journal
+    crew: Crew
+    train: tuple[Problem, ...]
+    heldout: tuple[Problem, ...]
+    models: dict[str, str]  # stage -> model path, in the order they were made; "base" first
+
+    @property
+    def newest(self) -> str:
+        """Return the path of the model made last."""
+        return list(self.models.values())[-1]
+
+    def model_of(self, stage: str | None) -> str:
+        """Return the model of a stage, or the newest."""
+        return self.newest if stage is None else self.models[stage]
+
+
+async def measure(ctx: StageContext, sampler: VerifiedSampler, path: str, name: str) -> None:
+    """Evaluate the engines' current weights on the held-out problems and keep the records as `name`."""
+    prompts = make_prompts(ctx.recipe, make_chat(ctx.recipe, path), ctx.heldout)
+    records = await evaluate(sampler, prompts, eval_params(ctx.recipe), policy=name)
+    ctx.folder.write_eval(name, records)
+    summary = summarise(records)
+    estimate = summary.pass_at_1
+    ctx.journal.view.message(
+        f"{name}: held-out accuracy {estimate.value:.3f} [{estimate.low:.3f}, {estimate.high:.3f}], "
+        f"{summary.completion_tokens:.0f} tokens a completion"
+    )
+
+
+async def measure_before(ctx: StageContext, sampler: VerifiedSampler, path: str) -> None:
+    """Keep the records of the model a stage starts from; the same model is not sampled twice."""
+    name = f"{ctx.name}-before"
+    if name in ctx.folder.eval_names():
+        return
+    for stage, model in ctx.models.items():
+        if model == path and f"{stage}-after" in ctx.folder.eval_names():
+            ctx.folder.write_eval(name, ctx.folder.eval_records(f"{stage}-after"))
+            return
+    await measure(ctx, sampler, path, name)
+
+
+async def prepare(ctx: StageContext, path: str, prompts: Sequence[Prompt]) -> tuple[RayLearner, VerifiedSampler]:
+    """Point learner and engines at a model; before the first step of a run, have the doctor look at both."""
+    ctx.journal.view.message(f"{ctx.name}: starting learner and engines")
+    learner, sampler = await ctx.crew.train(path)
+    if not (ctx.folder.root / "doctor.json").exists():
+        checks = await examine(ctx.recipe, path, learner, sampler, prompts)
+        require(checks)
+        write_atomic(ctx.folder.root / "doctor.json", as_json(checks))
+        gaps = [check.figure for check in checks if check.name.startswith("learner and engine agree after")]
+        ctx.journal.view.message(f"doctor: all {len(checks)} checks hold; learner against engine: {gaps[0]}")
+    await measure_before(ctx, sampler, path)
+    return learner, sampler
+
+
+async def resume(ctx: StageContext, checkpoints: Checkpoints, learner: Learner, sampler: VerifiedSampler) -> Any:
+    """Load the stage's last checkpoint, if any, push its weights, and forget metrics logged after it."""
+    state = await checkpoints.resume()
+    if state is not None:
+        await sampler.update_weights(await learner.weights(), state["step"])
+        ctx.journal.view.message(f"{ctx.name}: goes on after step {state['step']}")
+    ctx.folder.rewind(ctx.name, state["step"] if state else 0)
+    return state or {"step": 0}
+
+
+async def finish_model(ctx: StageContext, learner: Learner, sampler: VerifiedSampler, step: int) -> dict[str, Any]:
+    """Export the stage's model, measure it, and return the stage's result."""
+    out = ctx.folder.stage(ctx.name) / "model"
+    beside = out.with_name("model.part")
+    shutil.rmtree(beside, ignore_errors=True)
+    await learner.export(beside)
+    shutil.rmtree(out, ignore_errors=True)
+    beside.rename(out)
+    ctx.crew.holds(str(out))
+    await measure(ctx, sampler, str(out), f"{ctx.name}-after")
+    return {"model": str(out.relative_to(ctx.folder.root)), "steps": step}
