@@ -94,7 +94,7 @@ def make_prompts(recipe: Recipe, chat: Chat, problems: tuple[Problem, ...]) -> l
     size, room, limit = len(longest.token_ids), recipe.sampling.max_tokens, recipe.engine.max_model_len
     if size + room > limit:
         raise RecipeError(
-            f"engine.max_model_len: {limit} is too small for the prompt of problem {longest.problem.id!r} ({size} tokens) "
+            f"engine.max_model_len: {limit} cannot hold the prompt of problem {longest.problem.id!r} ({size} tokens) "
             f"and sampling.max_tokens ({room}); raise it to at least {size + room}"
         )
     return prompts

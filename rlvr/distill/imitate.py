@@ -26,7 +26,7 @@ class ImitationSettings:
 
 
 def cosine_rate(step: int, settings: ImitationSettings) -> float:
-    """Return the learning rate of a step (1, 2, ...): a linear rise, then a cosine down to `final_share` of the peak."""
+    """Return the learning rate of a step (1, 2, ...): a linear rise, then a cosine down to `final_share` of it."""
     if step <= settings.warmup_steps:
         return settings.learning_rate * step / settings.warmup_steps
     progress = (step - settings.warmup_steps) / max(1, settings.steps - settings.warmup_steps)
