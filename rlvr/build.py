@@ -12,7 +12,8 @@ from rlvr.cluster import actor_options
 from rlvr.data.families import find_family
 from rlvr.data.overlap import check_disjoint, without_overlap
 from rlvr.data.sources import load_problems
-from rlvr.errors import RecipeError
+from rlvr.errors import ModelError, RecipeError
+from rlvr.export.fetch import MODELS
 from rlvr.learner.ray_learner import RankActor, RayLearner
 from rlvr.learner.tiny import build_tiny_model
 from rlvr.recipe import Model, ProblemSet, Recipe
@@ -59,6 +60,9 @@ def make_verifier(recipe: Recipe) -> RewardVerifier:
 def materialise(model: Model, recipe: Recipe, folder: Path) -> str:
     """Return a path transformers can load: the model's own, or `folder` with a tiny model built into it."""
     if model.path is not None:
+        name = Path(model.path).name
+        if name in MODELS and not Path(model.path).exists():
+            raise ModelError(f"model.path: {model.path} is not there; bring it with `rlvr fetch {name}`")
         return model.path
     assert model.build is not None  # the recipe gives exactly one of the two
     train = recipe.problems.train

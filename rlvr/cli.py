@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -130,8 +131,19 @@ def _existing(run: Path) -> Path:
     return run
 
 
+QUIET = {  # libraries write no progress and notices between the run's own lines
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    "TRANSFORMERS_VERBOSITY": "error",
+    "TQDM_DISABLE": "1",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+}
+
+
 def main() -> None:
     """Run the command line; exits 0 done, 1 a check failed, 2 bad input, 130 interrupted."""
+    for name, value in QUIET.items():
+        os.environ.setdefault(name, value)
     try:
         app(prog_name="rlvr")
     except UserError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Any
 
 import ray
@@ -13,26 +14,42 @@ from rlvr.recipe import Recipe
 OBJECT_STORE_BYTES = 512 * 2**20  # on one CPU machine: weights and batches of small models
 
 
+def check_devices(recipe: Recipe) -> None:
+    """Raise RecipeError where the recipe asks this machine for more GPUs, or for more machines, than there are."""
+    import torch
+
+    cluster = recipe.cluster
+    if torch.cuda.device_count() == 0:
+        os.environ.setdefault("DS_ACCELERATOR", "cpu")
+    if cluster.address is not None:
+        return  # the cluster knows its machines; `start_ray` asks it
+    if cluster.nodes > 1:
+        raise RecipeError(f"cluster.nodes: {cluster.nodes} machines need a running Ray; set cluster.address=auto")
+    have = torch.cuda.device_count()
+    if have < cluster.gpus_per_node:
+        raise RecipeError(f"cluster.gpus_per_node: {cluster.gpus_per_node} asked for, {have} found here; lower it")
+
+
+def logs_folder() -> str:
+    """Return where the workers' own output is kept."""
+    return str(Path(ray._private.worker._global_node.get_session_dir_path()) / "logs") if ray.is_initialized() else ""
+
+
 def start_ray(recipe: Recipe) -> None:
     """Join the recipe's cluster, or start one on this machine that ends with this process."""
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    common: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR", "include_dashboard": False}
+    common: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
     if recipe.cluster.address is not None:
-        ray.init(address=recipe.cluster.address, **{k: v for k, v in common.items() if k != "include_dashboard"})
+        ray.init(address=recipe.cluster.address, **common)
     elif recipe.cluster.gpus_per_node:
-        ray.init(**common)
+        ray.init(include_dashboard=False, **common)
     else:
         actors = recipe.engine.workers + recipe.learner.ranks
-        ray.init(num_cpus=actors, object_store_memory=OBJECT_STORE_BYTES, **common)
+        ray.init(num_cpus=actors, object_store_memory=OBJECT_STORE_BYTES, include_dashboard=False, **common)
     have = int(ray.cluster_resources().get("GPU", 0))
     need = recipe.cluster.nodes * recipe.cluster.gpus_per_node
     if have < need:
         ray.shutdown()
-        raise RecipeError(
-            f"cluster.gpus_per_node: {recipe.cluster.nodes} x {recipe.cluster.gpus_per_node} GPUs asked for, "
-            f"{have} found; lower it, or join a cluster that has them with cluster.address"
-        )
+        raise RecipeError(f"cluster.nodes x cluster.gpus_per_node: {need} GPUs asked for, the cluster has {have}")
 
 
 def actor_options(*, gpus: float) -> dict[str, Any]:

@@ -17,8 +17,10 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from ray.exceptions import RayError
+
 from rlvr.build import Crew, make_chat, make_prompts, materialise, problem_sets
-from rlvr.cluster import start_ray
+from rlvr.cluster import check_devices, logs_folder, start_ray
 from rlvr.errors import RecipeError, RunLocked
 from rlvr.recipe import Recipe
 from rlvr.recipe_file import LoadedRecipe
@@ -60,8 +62,8 @@ def run(loaded: LoadedRecipe, runs_dir: Path) -> Path:
     train, heldout = problem_sets(recipe)
     folder = RunFolder(runs_dir / recipe.name)
     _refuse_other_recipe(folder, loaded)
+    _check_before_start(recipe, train, heldout)
     with run_lock(folder.root):
-        _check_before_start(recipe, train, heldout)
         _describe(folder, loaded)
         with LiveView() as view:
             asyncio.run(_stages(recipe, folder, view, train, heldout))
@@ -71,7 +73,8 @@ def run(loaded: LoadedRecipe, runs_dir: Path) -> Path:
 
 
 def _check_before_start(recipe: Recipe, train: tuple[Problem, ...], heldout: tuple[Problem, ...]) -> None:
-    """Load tokenizer and template and render every problem, so that bad input is told before anything is started."""
+    """Look at devices, tokenizer, template and every prompt, so that bad input is told before anything is started."""
+    check_devices(recipe)
     with tempfile.TemporaryDirectory() as scratch:
         path = materialise(recipe.model, recipe, Path(scratch) / "model")
         chat = make_chat(recipe, path)
@@ -147,6 +150,9 @@ async def _stages(
                 write_report(folder)
             if "model" in result:
                 models[name] = str(folder.root / result["model"])
+    except RayError as error:
+        error.add_note(f"the workers' own logs are in {logs_folder()}")
+        raise
     finally:
         if crew is not None:
             await crew.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from rlvr.ports import ScoredSampler, Tracker
@@ -37,12 +38,7 @@ async def collect(
     for number, first in enumerate(range(0, len(prompts), ROUND), start=1):
         part = prompts[first : first + ROUND]
         position = {id(prompt): index for index, prompt in enumerate(part)}
-        seeded = SamplingParams(
-            group_size=params.group_size,
-            max_tokens=params.max_tokens,
-            temperature=params.temperature,
-            seed=params.seed + first * params.group_size,
-        )
+        seeded = replace(params, seed=params.seed + first * params.group_size)
         groups = [group async for group in sampler.scored_groups(part, seeded)]
         for group in sorted(groups, key=lambda scored: position[id(scored.group.prompt)]):
             traces.extend(kept(group, teacher))
@@ -76,5 +72,6 @@ def write_traces(path: Path, traces: Sequence[Trace]) -> None:
 
 def read_traces(path: Path) -> list[tuple[str, str]]:
     """Return (problem id, assistant text) of every written trace."""
-    rows = (json.loads(line) for line in path.read_text(encoding="utf-8").splitlines())
+    # Not splitlines: it also cuts at U+2028 and its like, which JSON leaves bare inside strings.
+    rows = (json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line)
     return [(row["problem_id"], row["messages"][-1]["content"]) for row in rows]

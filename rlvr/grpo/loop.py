@@ -116,7 +116,8 @@ class GrpoLoop:
     async def _sample(self, step: int) -> list[ScoredGroup]:
         settings = self.settings
         size = settings.prompts_per_update
-        prompts = step_prompts(self.prompts, step=step, size=size, seed=settings.params.seed)
+        drawn = step_prompts(self.prompts, step=step, size=size, seed=settings.params.seed)
+        prompts = [replace(prompt) for prompt in drawn]  # copies: a prompt drawn twice has two places
         seed = settings.params.seed + step * size * settings.params.group_size
         position = {id(prompt): index for index, prompt in enumerate(prompts)}
         groups = [group async for group in self.sampler.scored_groups(prompts, replace(settings.params, seed=seed))]

@@ -1,0 +1,209 @@
+"""DeepSpeed for real, in Ray actors, against an update worked in plain torch."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import pytest
+import torch
+from tiny_policy import OBJECTIVE, draw_sequences, plain_gradients, read_policy, write_tiny
+
+from rlvr.distill.objective import ImitationObjective
+from rlvr.types import TrainSequence, UpdateStats
+
+pytestmark = pytest.mark.slow
+
+RATE, TEMPERATURE, CLIP = 1e-3, 0.9, 0.5
+FIRST, SECOND = draw_sequences(7, seed=1, scale=4.0), draw_sequences(5, seed=2, scale=4.0)
+# Budgets that make several micro-batches a rank, and with two ranks an empty one.
+SETTINGS: dict[str, Any] = {
+    "threads": 1,
+    "seed": 0,
+    "dtype": "float32",
+    "zero_stage": 0,
+    "budget": 30,
+    "gradient_checkpointing": False,
+    "weight_decay": 0.1,
+    "beta2": 0.99,
+    "max_grad_norm": CLIP,
+}
+Weights = dict[str, torch.Tensor]
+T = TypeVar("T")
+
+
+def run(wanted: Coroutine[Any, Any, T]) -> T:
+    return asyncio.run(wanted)
+
+
+async def fetch(learner: Any) -> Weights:
+    import ray
+
+    found: Weights = {}
+    for reference in (await learner.weights()).buckets:
+        manifest, payload = ray.get(reference)
+        offset = 0
+        for name, dtype, shape in manifest:
+            size = int(np.prod(shape)) * getattr(torch, dtype).itemsize
+            raw = torch.from_numpy(payload[offset : offset + size].copy())
+            found[name] = raw.view(getattr(torch, dtype)).reshape(shape)
+            offset += size
+        assert offset == payload.nbytes
+    return found
+
+
+def plain_updates(path: str, *batches: list[TrainSequence]) -> tuple[list[tuple[float, float]], Weights]:
+    """The same updates in plain torch: one batch, one AdamW, norm clipped."""
+    policy = read_policy(path)
+    optimizer = torch.optim.AdamW(policy.parameters(), lr=RATE, betas=(0.9, 0.99), weight_decay=0.1)
+    figures = []
+    for batch in batches:
+        loss, _ = plain_gradients(policy, [batch], OBJECTIVE, TEMPERATURE)
+        norm = torch.nn.utils.clip_grad_norm_(policy.parameters(), CLIP)
+        assert float(norm) > CLIP  # so that clipping is part of what is compared
+        optimizer.step()
+        figures.append((loss, float(norm)))
+    return figures, dict(policy.model.named_parameters(remove_duplicate=False))
+
+
+def assert_weights(found: Weights, wanted: Weights) -> None:
+    assert set(found) == set(wanted)
+    for name, tensor in wanted.items():
+        torch.testing.assert_close(found[name], tensor.detach(), atol=1e-6, rtol=0, msg=name)
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return write_tiny(tmp_path_factory.mktemp("tiny") / "model")
+
+
+@pytest.fixture(scope="module", params=[1, 2], ids=["one rank", "two ranks"])
+def learner(request: pytest.FixtureRequest, local_ray: None) -> Iterator[Any]:
+    import ray
+
+    from rlvr.learner.ray_learner import RankActor, RayLearner
+
+    actor = ray.remote(RankActor).options(num_cpus=1, max_restarts=0)
+    made = RayLearner([actor.remote() for _ in range(request.param)])
+    yield made
+    made.close()
+
+
+stages = pytest.mark.parametrize("zero_stage", [0, 1, 2, 3])
+
+
+async def start(learner: Any, path: str, zero_stage: int) -> None:
+    await learner.start({**SETTINGS, "path": path, "zero_stage": zero_stage})
+
+
+@stages
+def test_updates_are_those_of_plain_torch(learner: Any, path: str, zero_stage: int) -> None:
+    async def go() -> tuple[list[UpdateStats], Weights, Weights]:
+        await start(learner, path, zero_stage)
+        begin = await fetch(learner)
+        stats = [await learner.update(batch, OBJECTIVE, RATE, TEMPERATURE) for batch in (FIRST, SECOND)]
+        return stats, begin, await fetch(learner)
+
+    stats, begin, weights = run(go())
+    figures, wanted = plain_updates(path, FIRST, SECOND)
+    assert [(one.loss, one.grad_norm) for one in stats] == [pytest.approx(figure, rel=1e-5) for figure in figures]
+    assert_weights(weights, wanted)
+    assert max(float((weights[name] - begin[name]).abs().max()) for name in begin) > RATE
+    assert [one.applied for one in stats] == [True, True]
+    assert stats[0].tokens == sum(len(sequence.loss_weights) for sequence in FIRST)
+    gaps = [gap for gap in (one.metrics["mismatch"] for one in stats) if gap > 0]
+    assert len(gaps) == 2
+    assert 0 < stats[0].metrics["entropy"] < np.log(400)
+
+
+@stages
+def test_an_update_that_is_not_finite_leaves_no_trace(learner: Any, path: str, zero_stage: int) -> None:
+    broken = [
+        TrainSequence(token_ids=(1, 2, 3), prompt_length=1, loss_weights=(float("nan"), 1.0)),  # the loss itself
+        TrainSequence(token_ids=(1, 2, 3), prompt_length=1, loss_weights=(5e37, 5e37)),  # only its gradient's norm
+    ]
+
+    async def go() -> tuple[list[UpdateStats], Weights]:
+        await start(learner, path, zero_stage)
+        bad = [await learner.update([one, FIRST[0]], ImitationObjective(), RATE, TEMPERATURE) for one in broken]
+        await learner.update(FIRST, OBJECTIVE, RATE, TEMPERATURE)
+        return bad, await fetch(learner)
+
+    bad, weights = run(go())
+    assert [one.applied for one in bad] == [False, False]
+    assert_weights(weights, plain_updates(path, FIRST)[1])
+
+
+@stages
+def test_a_loaded_checkpoint_goes_on_bit_for_bit(learner: Any, path: str, zero_stage: int, tmp_path: Path) -> None:
+    async def go() -> tuple[tuple[float, float], tuple[float, float], Weights, Weights]:
+        await start(learner, path, zero_stage)
+        await learner.update(FIRST, OBJECTIVE, RATE, TEMPERATURE)
+        await learner.save(tmp_path)
+        one = await learner.update(SECOND, OBJECTIVE, RATE, TEMPERATURE)
+        through = await fetch(learner)
+        await learner.restart(path)
+        await learner.load(tmp_path)
+        two = await learner.update(SECOND, OBJECTIVE, RATE, TEMPERATURE)
+        return (one.loss, one.grad_norm), (two.loss, two.grad_norm), through, await fetch(learner)
+
+    one, two, through, resumed = run(go())
+    assert one == two
+    for name, tensor in through.items():
+        assert torch.equal(resumed[name], tensor), name
+
+
+@pytest.mark.parametrize("zero_stage", [0, 3])
+def test_export_is_a_plain_transformers_model(learner: Any, path: str, zero_stage: int, tmp_path: Path) -> None:
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    async def go() -> tuple[list[tuple[float, ...]], Weights]:
+        await start(learner, path, zero_stage)
+        await learner.update(FIRST, OBJECTIVE, RATE, TEMPERATURE)
+        await learner.export(tmp_path / "export")
+        return await learner.logprobs(SECOND, TEMPERATURE), await fetch(learner)
+
+    logprobs, weights = run(go())
+    model = AutoModelForCausalLM.from_pretrained(tmp_path / "export", dtype=torch.float32)
+    for name, parameter in model.named_parameters():
+        assert torch.equal(parameter.detach(), weights[name]), name
+    assert AutoTokenizer.from_pretrained(tmp_path / "export").chat_template
+    for sequence, row in zip(SECOND, logprobs, strict=True):
+        start_at = sequence.prompt_length
+        logits = model(torch.tensor([sequence.token_ids])).logits[0, start_at - 1 : -1] / TEMPERATURE
+        targets = torch.tensor(sequence.token_ids[start_at:]).unsqueeze(-1)
+        wanted = logits.log_softmax(-1).gather(-1, targets).squeeze(-1)
+        torch.testing.assert_close(torch.tensor(row), wanted.detach(), atol=1e-5, rtol=0)
+
+
+def test_every_tensor_changes_the_same_on_every_rank(learner: Any, path: str) -> None:
+    async def go(zero_stage: int) -> tuple[Weights, Weights, list[tuple[float, ...]]]:
+        await start(learner, path, zero_stage)
+        before = await fetch(learner)
+        await learner.scale_parameters(by=0.1, seed=3)
+        return before, await fetch(learner), await learner.logprobs(SECOND, 1.0)
+
+    before, plain, logprobs = run(go(0))
+    for name, tensor in before.items():
+        # A bias starts at zero and stays there under a factor.
+        assert torch.equal(plain[name], tensor) == (not tensor.any()), name
+    _, sharded, others = run(go(3))
+    assert_weights(sharded, plain)
+    for row, other in zip(logprobs, others, strict=True):
+        assert row == pytest.approx(other, abs=1e-5)
+
+
+def test_restart_with_another_architecture(learner: Any, path: str, tmp_path: Path) -> None:
+    other = write_tiny(tmp_path / "other", hidden=48, layers=2, seed=5)
+
+    async def go() -> Weights:
+        await start(learner, path, 0)
+        await learner.update(SECOND, OBJECTIVE, RATE, TEMPERATURE)
+        await learner.restart(other)
+        await learner.update(FIRST, OBJECTIVE, RATE, TEMPERATURE)
+        return await fetch(learner)
+
+    assert_weights(run(go()), plain_updates(other, FIRST)[1])
