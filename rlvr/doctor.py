@@ -21,7 +21,7 @@ from rlvr.rollout.scored import VerifiedSampler
 from rlvr.types import Completion, Problem, Prompt, ScoredGroup, TrainSequence
 
 SAMPLED = 4  # prompts sampled for the checks
-NOISE = 0.02  # relative change of every parameter before the second comparison
+NOISE = 0.1  # relative change of every parameter before the second comparison
 # Largest mean and single difference of log-probs of the same tokens. In float32 the two sides differ by rounding
 # alone; in bfloat16 each carries three decimal digits.
 TOLERANCE = {"float32": (1e-5, 1e-3), "bfloat16": (0.05, 1.0)}
@@ -146,6 +146,18 @@ async def _agreement(
     return check, groups
 
 
+def _moved(before: Sequence[Sequence[float]], after: Sequence[Sequence[float]]) -> Check:
+    """Check that the change is large enough for an engine that missed it to be noticed."""
+    gaps = [abs(one - two) for old, new in zip(before, after, strict=True) for one, two in zip(old, new, strict=True)]
+    mean = sum(gaps) / len(gaps)
+    return Check(
+        name="changing every tensor moves the log-probs",
+        ok=mean > 100 * TOLERANCE["float32"][0],
+        figure=f"by {mean:.1e} on average",
+        fix="the model's output hardly depends on its weights; are they loaded?",
+    )
+
+
 async def examine(
     recipe: Recipe, path: str, learner: RayLearner, sampler: VerifiedSampler, prompts: Sequence[Prompt]
 ) -> list[Check]:
@@ -159,7 +171,10 @@ async def examine(
     verdict = groups[0].verdicts[0]
     checks.append(Check(name="a sampled completion", ok=True, figure=f"{text[:200]!r} -> {verdict.status}"))
     checks.append(first)
+    before = await learner.logprobs(_sequences(groups), recipe.sampling.temperature)
     await learner.scale_parameters(by=NOISE, seed=recipe.seed)
+    after = await learner.logprobs(_sequences(groups), recipe.sampling.temperature)
+    checks.append(_moved(before, after))
     await sampler.update_weights(await learner.weights(), 1)
     second, _ = await _agreement("learner and engine agree after every tensor changed", recipe, learner, sampler, some)
     checks.append(second)

@@ -60,7 +60,7 @@ def run(loaded: LoadedRecipe, runs_dir: Path) -> Path:
     """Run a recipe to its end, or go on where an earlier launch stopped; prints what came of it."""
     recipe = loaded.recipe
     train, heldout = problem_sets(recipe)
-    folder = RunFolder(runs_dir / recipe.name)
+    folder = RunFolder(runs_dir.resolve() / recipe.name)  # actors have working directories of their own
     _refuse_other_recipe(folder, loaded)
     _check_before_start(recipe, train, heldout)
     with run_lock(folder.root):
@@ -125,7 +125,7 @@ def _describe(folder: RunFolder, loaded: LoadedRecipe) -> None:
 async def _stages(
     recipe: Recipe, folder: RunFolder, view: LiveView, train: tuple[Problem, ...], heldout: tuple[Problem, ...]
 ) -> None:
-    models = {"base": materialise(recipe.model, recipe, folder.stage("base") / "model")}
+    models = {"base": materialise(recipe.model, recipe, folder.root / "base")}
     crew: Crew | None = None
     try:
         for name, stage in recipe.stages.items():

@@ -6,6 +6,7 @@ Usage: .venv/bin/python scripts/recipe_docs.py
 from __future__ import annotations
 
 import types
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin
 
@@ -17,7 +18,7 @@ from rlvr.recipe_file import STAGE_KINDS, recipe_keys
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "recipes.md"
-SIGNS = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<", "min_length": "length >="}
+SIGNS = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<", "pattern": "matches"}
 
 
 def render() -> str:
@@ -64,14 +65,14 @@ def recipes() -> str:
     return _table(("recipe", "what", "hardware"), rows)
 
 
-def _section(name: str, rows: list[tuple[str, ...]]) -> str:
-    kind = STAGE_KINDS.get(name.removeprefix("stages."))
+def _section(name: str, rows: Sequence[tuple[str, ...]]) -> str:
+    kind = STAGE_KINDS[name.removeprefix("stages.")] if name.startswith("stages.") else None
     about = f"{(kind.__doc__ or '').strip()}\n\n" if kind else ""
     table = _table(("key", "type", "default", "bounds", "meaning"), rows) if rows else "No keys of its own.\n"
     return f"### {name if name == 'top level' else f'`{name}`'}\n\n{about}{table}"
 
 
-def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
     lines = [head, ("---",) * len(head), *rows]
     return "".join("| " + " | ".join(cells) + " |\n" for cells in lines)
 
@@ -101,7 +102,7 @@ def _default(field: FieldInfo) -> str:
 
 def _bounds(field: FieldInfo) -> str:
     found = [
-        f"{sign} {value:g}"
+        f"{sign} `{value}`" if isinstance(value, str) else f"{sign} {value:,g}" if value < 1e6 else f"{sign} {value:,}"
         for part in field.metadata
         for name, sign in SIGNS.items()
         if (value := getattr(part, name, None)) is not None

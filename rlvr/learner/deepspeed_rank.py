@@ -123,14 +123,14 @@ class DeepSpeedRank:
         """Apply the accumulated gradients; returns their norm and whether they were applied."""
         norm = self._plain_norm() if self.settings["zero_stage"] == 0 and self.settings["dtype"] == "float32" else None
         if not finite or (norm is not None and not np.isfinite(norm)):
-            self.engine.zero_grad()
+            self.engine.optimizer.zero_grad()  # the engine's own leaves ZeRO-3's shards to be added to
             return float("nan"), False
         for group in self.engine.optimizer.param_groups:
             group["lr"] = learning_rate
         self.engine.step()
         if norm is None:  # ZeRO and bf16 optimizers clip by themselves and tell the norm afterwards
             norm = float(self.engine.get_global_grad_norm() or 0.0)
-        return norm, True
+        return norm, bool(self.engine.was_step_applied())  # not where a ZeRO optimizer met an infinite norm
 
     def _plain_norm(self) -> float:
         gradients = [parameter.grad for parameter in self.policy.parameters() if parameter.grad is not None]

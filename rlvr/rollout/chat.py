@@ -24,6 +24,9 @@ class Chat:
         except (OSError, ValueError, KeyError, TypeError) as error:
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise ModelError(f"model {path!r} has no usable tokenizer: {reason}; add tokenizer files to it") from error
+        # Where the files are missing, transformers makes up a tokenizer without words for some architectures.
+        if not set(self.tokenizer.encode("1 + 1", add_special_tokens=False)) - set(self.tokenizer.all_special_ids):
+            raise ModelError(f"model {path!r} has no usable tokenizer: it knows no words; add tokenizer files to it")
         if template is not None:
             self.tokenizer.chat_template = Path(template).read_text(encoding="utf-8")
         if not self.tokenizer.chat_template:

@@ -66,7 +66,7 @@ class VllmEngine:
                 max_num_seqs=settings.max_running,
                 tensor_parallel_size=settings.tensor_parallel,
                 kv_cache_memory_bytes=int(settings.kv_cache_gib * 2**30),
-                # The cache has a size of its own, so this share is only what must be free at start: a learner may be there.
+                # The cache has a size of its own; this share must only be free at start, where a learner may be too.
                 gpu_memory_utilization=0.1 if gpus else 0.9,
                 enforce_eager=not settings.compile,
                 enable_prefix_caching=True,

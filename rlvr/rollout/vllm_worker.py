@@ -35,7 +35,7 @@ class WeightReceiver:
             count = kind.itemsize
             for size in shape:
                 count *= size
-            self._rlvr_tensors.append((name, flat[offset : offset + count].view(kind).reshape(tuple(shape))))
+            self._rlvr_tensors.append((name, flat[offset : offset + count].clone().view(kind).reshape(tuple(shape))))
             offset += count
         if not last:
             return self._rlvr_crc

@@ -62,9 +62,7 @@ def test_each_epoch_visits_every_prompt_once(count: int, size: int, seed: int, e
     prompts = [make_prompt(str(index)) for index in range(count)]
     steps = -(-count * epochs // size)
     visited = [
-        one.problem.id
-        for step in range(1, steps + 1)
-        for one in step_prompts(prompts, step=step, size=size, seed=seed)
+        one.problem.id for step in range(1, steps + 1) for one in step_prompts(prompts, step=step, size=size, seed=seed)
     ]
     for epoch in range(epochs):
         assert Counter(visited[epoch * count : (epoch + 1) * count]) == Counter(one.problem.id for one in prompts)
@@ -183,7 +181,7 @@ def test_more_invalid_verdicts_stop_the_run_before_it_learns() -> None:
 
 def test_three_updates_in_a_row_that_are_not_finite_stop_the_run() -> None:
     run = Run(applied=(True, False, False, False))
-    with pytest.raises(FloatingPointError, match="step 4: .* 3 times in a row"):
+    with pytest.raises(FloatingPointError, match=r"step 4: .* 3 times in a row"):
         run.go()
     assert len(run.of("update")) == 4
 

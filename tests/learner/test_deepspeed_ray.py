@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import numpy as np
 import pytest
 import torch
+from sent_weights import Weights, fetch
 from tiny_policy import OBJECTIVE, draw_sequences, plain_gradients, read_policy, write_tiny
 
 from rlvr.distill.objective import ImitationObjective
@@ -31,28 +32,11 @@ SETTINGS: dict[str, Any] = {
     "beta2": 0.99,
     "max_grad_norm": CLIP,
 }
-Weights = dict[str, torch.Tensor]
 T = TypeVar("T")
 
 
 def run(wanted: Coroutine[Any, Any, T]) -> T:
     return asyncio.run(wanted)
-
-
-async def fetch(learner: Any) -> Weights:
-    import ray
-
-    found: Weights = {}
-    for reference in (await learner.weights()).buckets:
-        manifest, payload = ray.get(reference)
-        offset = 0
-        for name, dtype, shape in manifest:
-            size = int(np.prod(shape)) * getattr(torch, dtype).itemsize
-            raw = torch.from_numpy(payload[offset : offset + size].copy())
-            found[name] = raw.view(getattr(torch, dtype)).reshape(shape)
-            offset += size
-        assert offset == payload.nbytes
-    return found
 
 
 def plain_updates(path: str, *batches: list[TrainSequence]) -> tuple[list[tuple[float, float]], Weights]:
@@ -69,10 +53,10 @@ def plain_updates(path: str, *batches: list[TrainSequence]) -> tuple[list[tuple[
     return figures, dict(policy.model.named_parameters(remove_duplicate=False))
 
 
-def assert_weights(found: Weights, wanted: Weights) -> None:
+def assert_weights(found: Weights, wanted: Weights, *, atol: float = 1e-6) -> None:
     assert set(found) == set(wanted)
     for name, tensor in wanted.items():
-        torch.testing.assert_close(found[name], tensor.detach(), atol=1e-6, rtol=0, msg=name)
+        torch.testing.assert_close(found[name], tensor.detach(), atol=atol, rtol=0, msg=name)
 
 
 @pytest.fixture(scope="module")
@@ -114,8 +98,7 @@ def test_updates_are_those_of_plain_torch(learner: Any, path: str, zero_stage: i
     assert max(float((weights[name] - begin[name]).abs().max()) for name in begin) > RATE
     assert [one.applied for one in stats] == [True, True]
     assert stats[0].tokens == sum(len(sequence.loss_weights) for sequence in FIRST)
-    gaps = [gap for gap in (one.metrics["mismatch"] for one in stats) if gap > 0]
-    assert len(gaps) == 2
+    assert min(one.metrics["mismatch"] for one in stats) > 0
     assert 0 < stats[0].metrics["entropy"] < np.log(400)
 
 
@@ -123,7 +106,7 @@ def test_updates_are_those_of_plain_torch(learner: Any, path: str, zero_stage: i
 def test_an_update_that_is_not_finite_leaves_no_trace(learner: Any, path: str, zero_stage: int) -> None:
     broken = [
         TrainSequence(token_ids=(1, 2, 3), prompt_length=1, loss_weights=(float("nan"), 1.0)),  # the loss itself
-        TrainSequence(token_ids=(1, 2, 3), prompt_length=1, loss_weights=(5e37, 5e37)),  # only its gradient's norm
+        TrainSequence(token_ids=(1, 2, 3), prompt_length=1, loss_weights=(2e37, 2e37)),  # only its gradient's norm
     ]
 
     async def go() -> tuple[list[UpdateStats], Weights]:
@@ -134,6 +117,7 @@ def test_an_update_that_is_not_finite_leaves_no_trace(learner: Any, path: str, z
 
     bad, weights = run(go())
     assert [one.applied for one in bad] == [False, False]
+    assert np.isfinite(bad[1].loss)
     assert_weights(weights, plain_updates(path, FIRST)[1])
 
 
@@ -206,4 +190,5 @@ def test_restart_with_another_architecture(learner: Any, path: str, tmp_path: Pa
         await learner.update(FIRST, OBJECTIVE, RATE, TEMPERATURE)
         return await fetch(learner)
 
-    assert_weights(run(go()), plain_updates(other, FIRST)[1])
+    # Adam divides by the gradient's size, so a gradient near its epsilon carries its rounding into the weight.
+    assert_weights(run(go()), plain_updates(other, FIRST)[1], atol=RATE / 100)

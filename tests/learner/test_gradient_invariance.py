@@ -1,7 +1,5 @@
 """The summed gradient depends on the sequences alone: not on micro-batches, order, padding or recomputation."""
 
-from pathlib import Path
-
 import pytest
 import torch
 from tiny_policy import OBJECTIVE, draw_sequences, plain_gradients, read_policy, write_tiny
