@@ -172,7 +172,7 @@ async def examine(
     checks.append(Check(name="a sampled completion", ok=True, figure=f"{text[:200]!r} -> {verdict.status}"))
     checks.append(first)
     before = await learner.logprobs(_sequences(groups), recipe.sampling.temperature)
-    await learner.scale_parameters(by=NOISE, seed=recipe.seed)
+    await learner.perturb(by=NOISE, seed=recipe.seed)
     after = await learner.logprobs(_sequences(groups), recipe.sampling.temperature)
     checks.append(_moved(before, after))
     await sampler.update_weights(await learner.weights(), 1)

@@ -11,6 +11,8 @@ from rlvr.distill.objective import ImitationObjective
 from rlvr.ports import Checkpointer, Learner, Tracker
 from rlvr.types import TrainSequence
 
+NON_FINITE_LIMIT = 3  # updates in a row whose loss or gradient was not finite
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImitationSettings:
@@ -55,11 +57,18 @@ async def imitate(
     Every `probe_every` steps `probe` measures sampled accuracy, and the loop stops early once that reaches
     `stop_accuracy`: such training sits at chance and then jumps, so a step count or a loss would stop it anywhere.
     """
+    non_finite = 0
     for step in range(start + 1, settings.steps + 1):
         began = time.perf_counter()
         batch = mean_over_batch(batch_at(step))
         rate = cosine_rate(step, settings)
         stats = await learner.update(batch, ImitationObjective(), rate, 1.0)
+        non_finite = 0 if stats.applied else non_finite + 1
+        if non_finite == NON_FINITE_LIMIT:
+            raise FloatingPointError(
+                f"{settings.stage} step {step}: loss or gradient was not finite {NON_FINITE_LIMIT} times in a row; "
+                f"lower learning_rate {settings.learning_rate}"
+            )
         metrics = {"loss": stats.loss, "grad_norm": stats.grad_norm, "learning_rate": rate}
         metrics["tokens_per_s"] = sum(len(row.token_ids) for row in batch) / (time.perf_counter() - began)
         accuracy = None

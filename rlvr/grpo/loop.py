@@ -99,8 +99,10 @@ class GrpoLoop:
         scored = await self._sample(step)
         sampled = time.perf_counter()
         metrics = group_metrics(scored)
-        self._refuse_invalid(scored, step)
         groups = [credit(group, settings.preset) for group in scored]
+        record = [group or uncredited(scored[index]) for index, group in enumerate(groups)]
+        self.tracker.write_rollouts(settings.stage, step, record)
+        self._refuse_invalid(scored, step)
         trained = [group for group in groups if group is not None]
         metrics["zero_signal_groups"] = float(len(groups) - len(trained))
         metrics["seconds_sample"] = sampled - began
@@ -109,8 +111,6 @@ class GrpoLoop:
         metrics["seconds"] = time.perf_counter() - began
         drawn = sum(len(completion.token_ids) for group in scored for completion in group.group.completions)
         metrics["tokens_per_s"] = drawn / metrics["seconds"]
-        record = [group or uncredited(scored[index]) for index, group in enumerate(groups)]
-        self.tracker.write_rollouts(settings.stage, step, record)
         self.tracker.log(settings.stage, step, metrics)
 
     async def _sample(self, step: int) -> list[ScoredGroup]:

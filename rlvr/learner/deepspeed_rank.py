@@ -22,6 +22,7 @@ from rlvr.learner.policy import Policy, load_policy, write_config
 from rlvr.types import TrainSequence, UpdateStats
 
 BUCKET_BYTES = 256 * 2**20
+SMALLEST_NOISE = 0.01
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
@@ -212,11 +213,12 @@ class DeepSpeedRank:
             tensors.pop("lm_head.weight", None)
         save_file(tensors, target / "model.safetensors", metadata={"format": "pt"})
 
-    def scale_parameters(self, *, by: float, seed: int) -> None:
-        """Multiply every parameter elementwise by 1 + `by` * noise, so that each tensor changes (the doctor's test)."""
+    def perturb(self, *, by: float, seed: int) -> None:
+        """Add noise of `by` times its mean size to every parameter, so that each tensor changes (the doctor's test)."""
         generator = torch.Generator().manual_seed(seed)
         for parameter in self.policy.parameters():
             with GatheredParameters([parameter], modifier_rank=0, enabled=self.settings["zero_stage"] == 3):
                 if self.rank == 0 or self.settings["zero_stage"] != 3:
                     noise = torch.randn(parameter.shape, generator=generator).to(parameter)
-                    parameter.data.mul_(1 + by * noise)
+                    size = parameter.data.abs().mean().clamp(min=SMALLEST_NOISE)  # fresh biases are exactly zero
+                    parameter.data.add_(by * size * noise)

@@ -100,9 +100,9 @@ class RayLearner:
         """Write the model in HF layout."""
         await self._call("export", str(folder))
 
-    async def scale_parameters(self, *, by: float, seed: int) -> None:
+    async def perturb(self, *, by: float, seed: int) -> None:
         """Change every tensor a little (the doctor's test)."""
-        await self._call("scale_parameters", by=by, seed=seed)
+        await self._call("perturb", by=by, seed=seed)
 
     def close(self) -> None:
         """End the rank processes."""

@@ -17,11 +17,10 @@ class VerifiedSampler:
 
     async def scored_groups(self, prompts: Sequence[Prompt], params: SamplingParams) -> AsyncIterator[ScoredGroup]:
         """Yield groups as their verdicts come in."""
-        queue: asyncio.Queue[ScoredGroup | BaseException] = asyncio.Queue()
+        queue: asyncio.Queue[ScoredGroup | BaseException | None] = asyncio.Queue()
         pump = asyncio.create_task(self._pump(prompts, params, queue))
         try:
-            for _ in prompts:
-                scored = await queue.get()
+            while (scored := await queue.get()) is not None:
                 if isinstance(scored, BaseException):
                     raise scored
                 yield scored
@@ -29,17 +28,21 @@ class VerifiedSampler:
             pump.cancel()
 
     async def _pump(
-        self, prompts: Sequence[Prompt], params: SamplingParams, queue: asyncio.Queue[ScoredGroup | BaseException]
+        self,
+        prompts: Sequence[Prompt],
+        params: SamplingParams,
+        queue: asyncio.Queue[ScoredGroup | BaseException | None],
     ) -> None:
         try:
             async with asyncio.TaskGroup() as tasks:
                 async for group in self.sampler.sample(prompts, params):
                     tasks.create_task(self._score(group, queue))
-        except BaseException as error:  # handed to the consumer, which raises it
-            queue.put_nowait(error)
-            raise
+        except BaseExceptionGroup as errors:  # of a task group; the consumer raises the first
+            queue.put_nowait(errors.exceptions[0])
+        else:
+            queue.put_nowait(None)
 
-    async def _score(self, group: CompletionGroup, queue: asyncio.Queue[ScoredGroup | BaseException]) -> None:
+    async def _score(self, group: CompletionGroup, queue: asyncio.Queue[ScoredGroup | BaseException | None]) -> None:
         problem, prefill = group.prompt.problem, group.prompt.prefill
         verdicts = await asyncio.gather(
             *[self.verifier.verify(problem, completion, prefill) for completion in group.completions]

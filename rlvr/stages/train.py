@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import islice
 from typing import Any
@@ -17,22 +18,27 @@ from rlvr.grpo.presets import PRESETS
 from rlvr.learner.checkpoints import Checkpoints
 from rlvr.recipe import ColdstartStage, DistillStage, GrpoStage
 from rlvr.stages.context import StageContext, finish_model, prepare, resume
-from rlvr.types import TrainSequence
+from rlvr.types import Problem, TrainSequence
 
 WARMUP_STEPS = 20  # of imitation
 DISTILL_FINAL_SHARE = 0.1
 
 
-async def coldstart(ctx: StageContext, stage: ColdstartStage) -> dict[str, Any]:
-    """Imitate the problem family's own traces until sampled accuracy reaches the stage's mark."""
-    recipe, path = ctx.recipe, ctx.newest
-    train = recipe.problems.train
+def _trace_writer(ctx: StageContext) -> Callable[[Problem, bool, random.Random], str]:
+    train = ctx.recipe.problems.train
     write = find_family(train.name).trace if train.source == "generate" else None
     if write is None:
         raise RecipeError(
             f"stages.{ctx.name}: problems {train.name!r} come without rule-made traces; "
             "use problems.train.name: chained_sums, or leave the cold start out"
         )
+    return write
+
+
+async def coldstart(ctx: StageContext, stage: ColdstartStage) -> dict[str, Any]:
+    """Imitate the problem family's own traces until sampled accuracy reaches the stage's mark."""
+    recipe, path = ctx.recipe, ctx.newest
+    write = _trace_writer(ctx)
     chat = make_chat(recipe, path)
     prompts = make_prompts(recipe, chat, ctx.train)
     learner, sampler = await prepare(ctx, path, prompts)
@@ -53,26 +59,24 @@ async def coldstart(ctx: StageContext, stage: ColdstartStage) -> dict[str, Any]:
         return sum(verdict.correct for group in groups for verdict in group.verdicts) / len(groups)
 
     ctx.journal.view.stage(ctx.name, stage.steps)
-    step = state["step"]
-    if not state.get("done"):
-        settings = ImitationSettings(
-            stage=ctx.name,
-            steps=stage.steps,
-            learning_rate=stage.learning_rate,
-            warmup_steps=WARMUP_STEPS,
-            final_share=1.0,
-            probe_every=stage.probe_every,
-            stop_accuracy=stage.stop_accuracy,
-        )
-        step = await imitate(
-            settings=settings,
-            batch_at=batch_at,
-            learner=learner,
-            checkpoints=checkpoints,
-            tracker=ctx.journal,
-            start=step,
-            probe=probe,
-        )
+    settings = ImitationSettings(
+        stage=ctx.name,
+        steps=state["step"] if state.get("done") else stage.steps,  # stopped early before: no further step
+        learning_rate=stage.learning_rate,
+        warmup_steps=WARMUP_STEPS,
+        final_share=1.0,
+        probe_every=stage.probe_every,
+        stop_accuracy=stage.stop_accuracy,
+    )
+    step = await imitate(
+        settings=settings,
+        batch_at=batch_at,
+        learner=learner,
+        checkpoints=checkpoints,
+        tracker=ctx.journal,
+        start=state["step"],
+        probe=probe,
+    )
     return await finish_model(ctx, learner, sampler, step)
 
 
