@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -72,16 +73,19 @@ def materialise(model: Model, recipe: Recipe, folder: Path) -> str:
             f"model.build: a tiny model needs a rule-made problem family with a vocabulary, not {train.name!r}; "
             "use problems.train.name: chained_sums, or model.path"
         )
-    if not (folder / "config.json").exists():
+    if not folder.exists():
         shape = model.build
+        beside = folder.with_name(folder.name + ".part")
+        shutil.rmtree(beside, ignore_errors=True)
         build_tiny_model(
-            folder,
+            beside,
             words=words(train.options),
             hidden_size=shape.hidden_size,
             layers=shape.layers,
             heads=shape.heads,
             seed=recipe.seed,
         )
+        beside.rename(folder)
     return str(folder)
 
 

@@ -147,13 +147,22 @@ def main() -> None:
     try:
         app(prog_name="rlvr")
     except UserError as error:
-        sys.exit(_fail(str(error), 2))
+        sys.exit(_fail(_told(error), 2))
     except (DoctorFailed, InvalidVerdicts) as error:
-        sys.exit(_fail(str(error), 1))
+        sys.exit(_fail(_told(error), 1))
+
+
+def _told(error: BaseException) -> str:
+    """The error's own message: what an actor raised comes wrapped in Ray's whole traceback, as its `cause`."""
+    while isinstance(cause := getattr(error, "cause", None), BaseException):
+        error = cause
+    return str(error)
 
 
 def _fail(message: str, code: int) -> int:
-    for line in message.splitlines():
+    from rlvr.report.escape import visible
+
+    for line in visible(message).splitlines():
         print(f"error: {line}", file=sys.stderr)
     return code
 

@@ -11,6 +11,7 @@ import ray
 from rlvr.errors import RecipeError
 from rlvr.recipe import Recipe
 
+OWN = {"_node_ip_address": "127.0.0.1"}  # a Ray of our own serves this machine alone
 OBJECT_STORE_BYTES = 512 * 2**20  # on one CPU machine: weights and batches of small models
 
 
@@ -19,13 +20,13 @@ def check_devices(recipe: Recipe) -> None:
     import torch
 
     cluster = recipe.cluster
-    if torch.cuda.device_count() == 0:
-        os.environ.setdefault("DS_ACCELERATOR", "cpu")
     if cluster.address is not None:
         return  # the cluster knows its machines; `start_ray` asks it
     if cluster.nodes > 1:
         raise RecipeError(f"cluster.nodes: {cluster.nodes} machines need a running Ray; set cluster.address=auto")
     have = torch.cuda.device_count()
+    if have and not cluster.gpus_per_node:
+        raise RecipeError(f"cluster.gpus_per_node: 0, but the installed stack is for the {have} GPUs here; set it to 1")
     if have < cluster.gpus_per_node:
         raise RecipeError(f"cluster.gpus_per_node: {cluster.gpus_per_node} asked for, {have} found here; lower it")
 
@@ -37,14 +38,16 @@ def logs_folder() -> str:
 
 def start_ray(recipe: Recipe) -> None:
     """Join the recipe's cluster, or start one on this machine that ends with this process."""
+    if recipe.cluster.gpus_per_node == 0:
+        os.environ.setdefault("DS_ACCELERATOR", "cpu")
     common: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
     if recipe.cluster.address is not None:
         ray.init(address=recipe.cluster.address, **common)
     elif recipe.cluster.gpus_per_node:
-        ray.init(include_dashboard=False, **common)
+        ray.init(include_dashboard=False, **common, **OWN)
     else:
         actors = recipe.engine.workers + recipe.learner.ranks
-        ray.init(num_cpus=actors, object_store_memory=OBJECT_STORE_BYTES, include_dashboard=False, **common)
+        ray.init(num_cpus=actors, object_store_memory=OBJECT_STORE_BYTES, include_dashboard=False, **common, **OWN)
     have = int(ray.cluster_resources().get("GPU", 0))
     need = recipe.cluster.nodes * recipe.cluster.gpus_per_node
     if have < need:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from rlvr.build import Crew, make_chat, make_prompts, materialise, problem_sets, training_params
-from rlvr.cluster import start_ray
+from rlvr.cluster import check_devices, start_ray
 from rlvr.errors import DoctorFailed
 from rlvr.learner.ray_learner import RayLearner
 from rlvr.ports import Verifier
@@ -35,6 +34,7 @@ class Check:
     ok: bool
     figure: str
     fix: str = ""
+    note: bool = False  # worth seeing, but nothing that could fail
 
 
 def template_checks(chat: Chat, problem: Problem, prompt: Prompt) -> Iterator[Check]:
@@ -56,7 +56,7 @@ def template_checks(chat: Chat, problem: Problem, prompt: Prompt) -> Iterator[Ch
     )
     answer = "<think>1</think>\\boxed{1}"
     turn = [*chat.messages(problem), {"role": "assistant", "content": answer}]
-    whole = str(tokenizer.apply_chat_template(turn, tokenize=False))
+    whole = chat.render(turn, open_turn=False)
     yield Check(
         name="template keeps <think> in the assistant's turn",
         ok="<think>" in whole,
@@ -81,6 +81,7 @@ def template_checks(chat: Chat, problem: Problem, prompt: Prompt) -> Iterator[Ch
     yield Check(
         name="padding cannot hide the end of turn",
         ok=True,
+        note=True,
         figure=f"pad id {tokenizer.pad_token_id} {'is' if same else 'is not'} an end-of-turn id; masks go by length",
     )
 
@@ -169,7 +170,7 @@ async def examine(
     first, groups = await _agreement("learner and engine agree at start", recipe, learner, sampler, some)
     text = groups[0].group.completions[0].text
     verdict = groups[0].verdicts[0]
-    checks.append(Check(name="a sampled completion", ok=True, figure=f"{text[:200]!r} -> {verdict.status}"))
+    checks.append(Check(name="a sampled completion", ok=True, note=True, figure=f"{text[:200]!r} -> {verdict.status}"))
     checks.append(first)
     before = await learner.logprobs(_sequences(groups), recipe.sampling.temperature)
     await learner.perturb(by=NOISE, seed=recipe.seed)
@@ -183,9 +184,9 @@ async def examine(
     return checks
 
 
-def as_json(checks: Sequence[Check]) -> str:
+def as_rows(checks: Sequence[Check]) -> list[dict[str, object]]:
     """Return the checks as the run folder keeps them."""
-    return json.dumps([asdict(check) for check in checks], indent=1)
+    return [asdict(check) for check in checks]
 
 
 def require(checks: Sequence[Check]) -> None:
@@ -206,13 +207,14 @@ def run_doctor(loaded: LoadedRecipe) -> bool:
     checks = asyncio.run(_alone(loaded.recipe))
     table = Table("check", "", "seen", title=f"doctor {loaded.recipe.name}")
     for check in checks:
-        mark = "[green]ok[/]" if check.ok else "[red]FAILED[/]"
+        mark = "seen" if check.note else "[green]ok[/]" if check.ok else "[red]FAILED[/]"
         table.add_row(check.name, mark, escape_terminal(check.figure + ("" if check.ok else f"; {check.fix}")))
     Console().print(table)
     return all(check.ok for check in checks)
 
 
 async def _alone(recipe: Recipe) -> list[Check]:
+    check_devices(recipe)
     train, _ = problem_sets(recipe)
     with tempfile.TemporaryDirectory() as scratch:
         path = materialise(recipe.model, recipe, Path(scratch) / "model")

@@ -19,17 +19,18 @@ from typing import Any
 
 from ray.exceptions import RayError
 
-from rlvr.build import Crew, make_chat, make_prompts, materialise, problem_sets
+from rlvr.build import Crew, materialise, problem_sets
 from rlvr.cluster import check_devices, logs_folder, start_ray
 from rlvr.errors import RecipeError, RunLocked
-from rlvr.recipe import Recipe
+from rlvr.preflight import check_before_start, check_model
+from rlvr.recipe import EvalStage, Model, Recipe
 from rlvr.recipe_file import LoadedRecipe
 from rlvr.report.html import write_report
 from rlvr.report.live import LiveView
 from rlvr.report.outcome import summary_lines
 from rlvr.report.run_folder import RunFolder, write_atomic
 from rlvr.stages import STAGES
-from rlvr.stages.context import Journal, StageContext, measure
+from rlvr.stages.context import Journal, StageContext
 from rlvr.stages.produce import write_export
 from rlvr.types import Problem
 
@@ -59,27 +60,18 @@ def run_lock(root: Path) -> Iterator[None]:
 def run(loaded: LoadedRecipe, runs_dir: Path) -> Path:
     """Run a recipe to its end, or go on where an earlier launch stopped; prints what came of it."""
     recipe = loaded.recipe
+    check_devices(recipe)
     train, heldout = problem_sets(recipe)
     folder = RunFolder(runs_dir.resolve() / recipe.name)  # actors have working directories of their own
-    _refuse_other_recipe(folder, loaded)
-    _check_before_start(recipe, train, heldout)
+    check_before_start(recipe, train, heldout)
     with run_lock(folder.root):
+        _refuse_other_recipe(folder, loaded)
         _describe(folder, loaded)
         with LiveView() as view:
             asyncio.run(_stages(recipe, folder, view, train, heldout))
         write_report(folder)
     print("\n".join(summary_lines(folder)))
     return folder.root
-
-
-def _check_before_start(recipe: Recipe, train: tuple[Problem, ...], heldout: tuple[Problem, ...]) -> None:
-    """Look at devices, tokenizer, template and every prompt, so that bad input is told before anything is started."""
-    check_devices(recipe)
-    with tempfile.TemporaryDirectory() as scratch:
-        path = materialise(recipe.model, recipe, Path(scratch) / "model")
-        chat = make_chat(recipe, path)
-        make_prompts(recipe, chat, train + heldout)
-        chat.refuse_lost_thinking()
 
 
 def _refuse_other_recipe(folder: RunFolder, loaded: LoadedRecipe) -> None:
@@ -117,7 +109,7 @@ def _describe(folder: RunFolder, loaded: LoadedRecipe) -> None:
         "cpus": os.cpu_count(),
         "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
         "packages": versions,
-        "command": sys.argv,
+        "command": ["rlvr", *sys.argv[1:]],
     }
     write_atomic(folder.root / "environment.json", json.dumps(environment, indent=1))
 
@@ -160,33 +152,18 @@ async def _stages(
 
 def evaluate(loaded: LoadedRecipe, model: str) -> None:
     """Measure one model on a recipe's held-out problems and print the figures."""
-    recipe = loaded.recipe
+    recipe = loaded.recipe.model_copy(update={"model": Model(path=model, build=None)})
+    check_devices(recipe)
     _, heldout = problem_sets(recipe)
-    make_prompts(recipe, make_chat(recipe, model), heldout)
-    with tempfile.TemporaryDirectory() as scratch, LiveView() as view:
+    check_model(recipe, recipe.model, heldout)
+    with tempfile.TemporaryDirectory() as scratch:
         folder = RunFolder(Path(scratch))
-        asyncio.run(_evaluate(recipe, folder, view, heldout, model))
+        with LiveView() as view:
+            asyncio.run(_stages(recipe.model_copy(update={"stages": EVAL_ONLY}), folder, view, heldout, heldout))
+        print("\n".join(summary_lines(folder)))
 
 
-async def _evaluate(
-    recipe: Recipe, folder: RunFolder, view: LiveView, heldout: tuple[Problem, ...], model: str
-) -> None:
-    start_ray(recipe)
-    crew = Crew(recipe)
-    context = StageContext(
-        name="eval",
-        recipe=recipe,
-        folder=folder,
-        journal=Journal(folder, view),
-        crew=crew,
-        train=(),
-        heldout=heldout,
-        models={"base": model},
-    )
-    try:
-        await measure(context, await crew.sampler(model), model, "eval")
-    finally:
-        await crew.close()
+EVAL_ONLY = {"eval": EvalStage(kind="eval", of=None)}
 
 
 def export_run(root: Path, of: str | None, push: str | None) -> None:

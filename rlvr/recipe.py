@@ -133,7 +133,7 @@ class Sampling(Section):
 
     group_size: int = Field(8, ge=2, le=1024, description="Completions a prompt; a group of one has no baseline.")
     max_tokens: int = Field(ge=1, le=1_048_576, description="Longest completion in tokens.")
-    temperature: float = Field(1.0, gt=0, le=10, description="Sampling temperature.")
+    temperature: float = Field(1.0, ge=0.01, le=10, description="Sampling temperature.")
 
 
 class Evaluation(Section):
@@ -142,6 +142,12 @@ class Evaluation(Section):
     samples: int = Field(4, ge=1, le=1024, description="Samples a problem (k of avg@k, pass@k and maj@k).")
     temperature: float = Field(1.0, ge=0, le=10, description="Sampling temperature; 0 is greedy.")
     problems: int | None = Field(None, ge=1, description="How many held-out problems; all when left out.")
+
+    @model_validator(mode="after")
+    def _greedy_once(self) -> Evaluation:
+        if self.temperature < 0.01 and self.samples > 1:
+            raise ValueError(f"temperature {self.temperature} is greedy, so samples {self.samples} must be 1")
+        return self
 
 
 class ColdstartStage(Section):

@@ -95,6 +95,8 @@ def _check_stages(recipe: Recipe, source: Source) -> None:
             _check_reference(source, name, "teacher", stage.teacher, trained)
         if isinstance(stage, EvalStage | ExportStage):
             _check_reference(source, name, "of", stage.of, trained)
+        if isinstance(stage, ExportStage) and not trained:
+            raise RecipeError(f"{source.at('stages', name)}: needs a stage before it that trains a model")
         if isinstance(stage, DistillStage) and not traced:
             raise RecipeError(f"{source.at('stages', name)}: needs a stage of kind traces before it")
         traced = traced or isinstance(stage, TracesStage)

@@ -118,6 +118,41 @@ def test_exit_code_says_whose_fault_it_is(rlvr, error: Exception, expected: tupl
         app.registered_commands.pop()
 
 
+class FromActor(DataError):
+    """What an actor's UserError is at the caller: also a UserError, told by a traceback, with the one raised in it."""
+
+    def __init__(self, cause: BaseException) -> None:
+        super().__init__(f"\x1b[36mray::Actor.read()\x1b[39m (pid=7)\n  File ...\n{type(cause).__name__}: {cause}")
+        self.cause = cause
+
+
+class DoctorInActor(DoctorFailed):
+    cause = DoctorFailed("log-probs differ by 0.5")
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (FromActor(DataError("rows.jsonl:3: no answer")), (2, "", "error: rows.jsonl:3: no answer\n")),
+        (FromActor(FromActor(DataError("a\nb"))), (2, "", "error: a\nerror: b\n")),
+        (DoctorInActor("a whole traceback"), (1, "", "error: log-probs differ by 0.5\n")),
+        (
+            DataError("x\x1b[2J\x07\r\x9b\x85\u2028\u202e\ud800\ty\nz"),
+            (2, "", "error: x\u241b[2J\u2407\u240d\\x9b\\x85\\u2028\\u202e\\ud800\ty\nerror: z\n"),
+        ),
+    ],
+)
+def test_what_is_printed_is_the_message_with_control_codes_visible(rlvr, error, expected) -> None:
+    @app.command("fail")
+    def fail() -> None:
+        raise error
+
+    try:
+        assert rlvr("fail") == expected
+    finally:
+        app.registered_commands.pop()
+
+
 def test_our_own_fault_is_not_dressed_up(monkeypatch: pytest.MonkeyPatch) -> None:
     @app.command("fail")
     def fail() -> None:

@@ -12,6 +12,7 @@ from rlvr.data.options import Options, StrictOptions, read_options
 from rlvr.types import Problem
 
 _NAME: Final = "arithmetic"
+_COMMUTATIVE: Final = "+*"
 
 
 class _Arithmetic(StrictOptions):
@@ -34,9 +35,11 @@ def _numbers(digits: int) -> range:
 
 
 def _problem(left: int, sign: str, right: int) -> Problem:
+    """The problem as asked; 3 + 5 and 5 + 3 share one id, since who knows the one knows the other."""
     answer = left + right if sign == "+" else left - right if sign == "-" else left * right
+    low, high = sorted((left, right)) if sign in _COMMUTATIVE else (left, right)
     return Problem(
-        id=f"{_NAME}:{left}{sign}{right}",
+        id=f"{_NAME}:{low}{sign}{high}",
         question=f"What is {left} {sign} {right}?",
         answer=str(answer),
         source=_NAME,
@@ -46,6 +49,7 @@ def _problem(left: int, sign: str, right: int) -> Problem:
 def generate(count: int, seed: int, options: Options) -> list[Problem]:
     """Return `count` distinct problems; each operand's digit count is uniform in min_digits..max_digits.
 
+    The two orders of a sum or product are one problem, asked in the order drawn; those of a difference are two.
     Raises DataError on an unknown option or sign, or more problems than there are.
     """
     chosen = read_options(_Arithmetic, _NAME, options)
@@ -56,7 +60,10 @@ def generate(count: int, seed: int, options: Options) -> list[Problem]:
         left, right = (rng.choice(rng.choice(ranges)) for _ in range(2))
         return _problem(left, rng.choice(chosen.operations), right)
 
-    available = sum(map(len, ranges)) ** 2 * len(chosen.operations)
+    numbers = sum(map(len, ranges))
+    available = sum(
+        numbers * (numbers + 1) // 2 if sign in _COMMUTATIVE else numbers**2 for sign in chosen.operations
+    )
     return draw_distinct(draw, count=count, family=_NAME, available=available)
 
 

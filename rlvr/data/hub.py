@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from rlvr.data.options import Options, read_options
-from rlvr.data.rows import Columns, problem_from_row
+from rlvr.data.rows import Columns, printable, problem_from_row
 from rlvr.errors import DataError
 from rlvr.types import Problem
 
@@ -22,7 +22,7 @@ def _dataset(name: str, chosen: _Hub) -> Any:
         return datasets.load_dataset(name, chosen.config, split=chosen.split)
     except Exception as error:  # noqa: BLE001  (the library raises network, parser and builder errors without one base)
         cause = error.__cause__ or error
-        reason = " ".join(str(cause).split())[:300] or type(cause).__name__
+        reason = printable(" ".join(str(cause).split())[:300]) or type(cause).__name__
         what = f"split {chosen.split!r}" + (f", config {chosen.config!r}" if chosen.config else "")
         raise DataError(f"data set {name!r}: cannot load {what} ({reason}); check name, split and config") from None
 

@@ -1,4 +1,9 @@
-"""Any problem family of the reasoning-gym library, by name: `reasoning_gym/NAME`."""
+"""The problem families of the reasoning-gym library, by name: `reasoning_gym/NAME`.
+
+Refused are `game_of_life_halting`, whose scorer gives full marks to any text, so that every completion would count as
+right, and families whose entries state no answer that scores full marks once stored as JSON (`arc_agi`, `rearc`,
+`rush_hour`), since whether they are scored right cannot be checked.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +20,7 @@ from rlvr.errors import DataError
 from rlvr.types import Problem
 
 PREFIX: Final = "reasoning_gym/"
+_REFUSED: Final = {"game_of_life_halting": "its scorer in reasoning-gym gives full marks to any text"}
 # Where families whose many right answers have no canonical one keep an example of one.
 _EXAMPLES: Final = ("example_answer", "example_correct_answer", "possible_answer")
 
@@ -27,7 +33,12 @@ def family_names() -> list[str]:
 
 
 def family(name: str) -> Family:
-    """Return the family `name` (without the prefix); raises DataError with a did-you-mean when there is none."""
+    """Return the family `name` (without the prefix).
+
+    Raises DataError with a did-you-mean when there is none, and with the reason when it is one of those refused.
+    """
+    if name in _REFUSED:
+        raise DataError(f"{PREFIX}{name}: {_REFUSED[name]}; choose another family")
     names = family_names()
     if name not in names:
         raise DataError(f"{PREFIX}{name}: reasoning-gym has no such family; {did_you_mean(name, names)}")

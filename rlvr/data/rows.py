@@ -15,6 +15,7 @@ from rlvr.types import Problem
 _QUESTION_COLUMNS: Final = ("question", "problem", "prompt")
 _EXACT_FLOAT: Final = 2**53  # up to here every whole float is exact
 _FINAL_ANSWER: Final = re.compile(r"^####(.*)", re.MULTILINE)
+_UNUSABLE: Final = re.compile("[\x00\ud800-\udfff]")  # no tokenizer or UTF-8 file takes a lone surrogate
 _GROUPED_NUMBER: Final = re.compile(r"-?\d{1,3}(,\d{3})+(\.\d+)?")
 
 
@@ -52,16 +53,31 @@ def _text(value: object, role: str) -> str | None:
     return value.strip() or None if isinstance(value, str) else None
 
 
+def printable(text: str) -> str:
+    """Return `text` with every character that is no plain print (control codes, say) as its Python escape."""
+    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
+
+
+def _check_storable(text: str, *, column: str, where: str) -> None:
+    found = _UNUSABLE.search(text)
+    if found:
+        what = "a NUL" if found[0] == "\0" else f"the lone surrogate U+{ord(found[0]):04X}"
+        raise DataError(
+            f"{where}: {printable(column)} has {what} at character {found.start() + 1}; take it out or drop the row"
+        )
+
+
 def _cell(row: Mapping[str, object], column: str, *, role: str, where: str, option: str) -> str:
     if column not in row:
-        columns = ", ".join(map(str, row)) or "none"
+        columns = printable(", ".join(map(str, row))) or "none"
         raise DataError(f"{where}: no column {column!r} (columns: {columns}); add it or set {option}")
     text = _text(row[column], role)
     if text is None:
-        shown = json.dumps(row[column], default=str)[:80]
+        shown = printable(json.dumps(row[column], default=str)[:80])
         raise DataError(
-            f"{where}: {column}={shown} must be text, a number or one {role} message; fill it in or drop the row"
+            f"{where}: {printable(column)}={shown} must be text, a number or one {role} message; fill it in or drop the row"
         )
+    _check_storable(text, column=column, where=where)
     return text
 
 
@@ -70,14 +86,16 @@ def problem_from_row(
 ) -> Problem:
     """Make the problem of one row; `where` is the place that errors name.
 
-    Raises DataError when a column is missing, empty, or neither text, a number nor a single-turn conversation.
+    Raises DataError when a column is missing, empty, or neither text, a number nor a single-turn conversation, or when
+    it or the id holds a NUL or a lone surrogate.
     """
     asked = columns.question_column or next((name for name in _QUESTION_COLUMNS if name in row), "question")
     question = _cell(row, asked, role="user", where=where, option="question_column")
     solution = _cell(row, columns.answer_column, role="assistant", where=where, option="answer_column")
     answer = final_answer(solution)
     if not answer:
-        raise DataError(f"{where}: {columns.answer_column} has nothing after '####'; fill it in or drop the row")
+        raise DataError(f"{where}: {printable(columns.answer_column)} has nothing after '####'; fill it in or drop the row")
     given = row.get("id")
     problem_id = default_id if given is None or str(given).strip() == "" else str(given)
+    _check_storable(problem_id, column="id", where=where)
     return Problem(id=problem_id, question=question, answer=answer, source=source)

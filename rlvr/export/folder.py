@@ -99,7 +99,7 @@ def _tokenizer(model_folder: Path, config: dict[str, Any]) -> Any:
     if not any((model_folder / name).is_file() for name in ("tokenizer.json", "tokenizer.model", "vocab.json")):
         raise ModelError(f"{model_folder}: has no tokenizer: put the tokenizer files of its base model into it")
     try:
-        tokenizer = AutoTokenizer.from_pretrained(model_folder, local_files_only=True)
+        tokenizer = AutoTokenizer.from_pretrained(model_folder, local_files_only=True, trust_remote_code=False)
     except Exception as error:  # a damaged tokenizer file surfaces as whatever its parser raises
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise ModelError(f"{model_folder}: its tokenizer does not load ({reason}): copy the base model's") from error

@@ -17,7 +17,7 @@ _FIXES = {
 }
 
 
-def push(folder: Path, repo: str, *, private: bool = False) -> str:
+def push(folder: Path, repo: str) -> str:
     """Upload `folder` to the model repository `repo` ("ORG/NAME", made where there is none) and return its address.
 
     The token comes from HF_TOKEN or the hub's login. Weight files of an earlier upload that `folder` lacks are removed
@@ -32,7 +32,7 @@ def push(folder: Path, repo: str, *, private: bool = False) -> str:
         raise ModelError(f"{folder}: is not an exported model (no config.json): run `rlvr export` first")
     api = HfApi()
     try:
-        return _upload(api, folder, repo, private)
+        return _upload(api, folder, repo)
     except OfflineModeIsEnabled as error:
         raise UserError(f"push to {repo!r}: HF_HUB_OFFLINE is set: unset it to upload") from error
     except HfHubHTTPError as error:
@@ -63,15 +63,13 @@ def check_repo(repo: str) -> None:
         raise UserError(f"push to {repo!r}: the organisation or user is missing: give ORG/NAME")
 
 
-def _upload(api: HfApi, folder: Path, repo: str, private: bool) -> str:
+def _upload(api: HfApi, folder: Path, repo: str) -> str:
     from huggingface_hub import get_token
 
     if get_token() is None:
         raise UserError(f"push to {repo!r}: no hub token: set HF_TOKEN, or log in with `hf auth login`")
-    # Left at None the hub applies the organisation's own default, which may be stricter than public.
-    url = api.create_repo(repo, private=private or None, exist_ok=True)
-    if private and not api.repo_info(repo).private:
-        raise UserError(f"push to {repo!r}: it exists and is public, not private: make it private or choose another")
+    # Without `private` the hub applies the organisation's own default, which may be stricter than public.
+    url = api.create_repo(repo, exist_ok=True)
     api.upload_folder(
         repo_id=repo, folder_path=folder, commit_message="Export from rlvr", delete_patterns="*.safetensors*"
     )

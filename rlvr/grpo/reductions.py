@@ -19,7 +19,7 @@ def sequence_mean(lengths: Sequence[int], max_tokens: int) -> list[float]:
 
 
 def constant_length(lengths: Sequence[int], max_tokens: int) -> list[float]:
-    """A token counts the same in every batch: 1 / (completions x longest allowed) (Dr. GRPO)."""
+    """Every token counts 1 / (completions that train x longest allowed), whatever the lengths drawn (Dr. GRPO)."""
     return [1.0 / (len(lengths) * max_tokens) for _ in lengths]
 
 

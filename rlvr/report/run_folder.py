@@ -93,6 +93,15 @@ class RunFolder:
         kept = [row for row in self.metrics() if row["stage"] != stage or row["step"] <= step]
         write_atomic(self.metrics_path, "".join(json.dumps(row) + "\n" for row in kept))
 
+    def examined(self, stage: str) -> bool:
+        """Whether the doctor has looked at the model of `stage`."""
+        return any(row.get("stage") == stage for row in self.document("doctor.json") or [])
+
+    def add_checks(self, stage: str, checks: Sequence[Mapping[str, object]]) -> None:
+        """Add what the doctor found for the model of `stage` to doctor.json."""
+        rows = [*(self.document("doctor.json") or []), *({"stage": stage, **check} for check in checks)]
+        write_atomic(self.root / "doctor.json", json.dumps(rows, indent=1))
+
     def write_rollouts(self, stage: str, step: int, groups: Sequence[CreditedGroup]) -> None:
         """Keep every completion of a step with its verdict and advantage."""
         path = self.root / "rollouts" / stage / f"step-{step:06d}.jsonl.zst"

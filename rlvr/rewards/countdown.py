@@ -1,4 +1,4 @@
-"""Countdown: reach the target with + - * / and the given numbers, each used at most once; parsed by hand, exact."""
+"""Countdown: reach the target with + - * / and every given number exactly once; parsed by hand, exact."""
 
 from __future__ import annotations
 
@@ -27,7 +27,8 @@ class Unreadable(ValueError):
 def judge_countdown(metadata: str, answer: str) -> Judgement:
     """Judge an expression, with or without `= target` after it.
 
-    `metadata` is JSON `{"numbers": [..], "target": ..}`; each number may be used at most once, and not all need be.
+    `metadata` is JSON `{"numbers": [..], "target": ..}`; the expression must use exactly these
+    numbers, each as often as it is given.
     Raises ValueError or KeyError where the metadata is broken.
     """
     given = json.loads(metadata)
@@ -43,6 +44,8 @@ def judge_countdown(metadata: str, answer: str) -> Judgement:
         return Judgement("wrong", "division by zero")
     if surplus := Counter(used) - numbers:
         return Judgement("wrong", f"{min(surplus)} is used more often than it is given")
+    if unused := numbers - Counter(used):
+        return Judgement("wrong", f"{min(unused)} is given and not used")
     return RIGHT if value == target else Judgement("wrong", f"the expression is {value}, not {target}")
 
 

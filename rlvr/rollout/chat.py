@@ -20,7 +20,7 @@ class Chat:
         from transformers import AutoTokenizer
 
         try:
-            self.tokenizer: Any = AutoTokenizer.from_pretrained(path)
+            self.tokenizer: Any = AutoTokenizer.from_pretrained(path, trust_remote_code=False)
         except (OSError, ValueError, KeyError, TypeError) as error:
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise ModelError(f"model {path!r} has no usable tokenizer: {reason}; add tokenizer files to it") from error
@@ -28,20 +28,44 @@ class Chat:
         if not set(self.tokenizer.encode("1 + 1", add_special_tokens=False)) - set(self.tokenizer.all_special_ids):
             raise ModelError(f"model {path!r} has no usable tokenizer: it knows no words; add tokenizer files to it")
         if template is not None:
-            self.tokenizer.chat_template = Path(template).read_text(encoding="utf-8")
+            self.tokenizer.chat_template = read_template(template)
         if not self.tokenizer.chat_template:
             raise ModelError(f"model {path!r} has no chat template; name a file in chat.template")
         self.system, self.instruction = system, instruction
-        self.eos_ids = _eos_ids(path, self.tokenizer)
+        self.eos_ids = tuple(dict.fromkeys([*self._closing(), *_eos_ids(path, self.tokenizer)]))
+        if not self.eos_ids:
+            raise ModelError(f"model {path!r} names no eos_token_id; set it in its generation_config.json")
 
     def messages(self, problem: Problem) -> list[dict[str, str]]:
         """Return the conversation up to the assistant's turn."""
         system = [{"role": "system", "content": self.system}] if self.system else []
         return [*system, {"role": "user", "content": problem.question + self.instruction}]
 
+    def render(self, messages: list[dict[str, str]], *, open_turn: bool) -> str:
+        """Return the conversation as text; raises ModelError where the template refuses it."""
+        from jinja2 import TemplateError
+
+        try:
+            return str(self.tokenizer.apply_chat_template(messages, add_generation_prompt=open_turn, tokenize=False))
+        except TemplateError as error:
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise ModelError(
+                f"chat template of {self.tokenizer.name_or_path!r} fails on a conversation "
+                f"{[message['role'] for message in messages]}: {reason}; mend it, or set chat.template or chat.system"
+            ) from error
+
+    def _closing(self) -> list[int]:
+        """Return the special token the template closes the assistant's turn with, if it does."""
+        answer = "42"
+        text = self.render(
+            [{"role": "user", "content": "?"}, {"role": "assistant", "content": answer}], open_turn=False
+        )
+        after = self.tokenizer.encode(text[text.rfind(answer) + len(answer) :], add_special_tokens=False)
+        return after[:1] if after and after[0] in self.tokenizer.all_special_ids else []
+
     def prompt(self, problem: Problem) -> Prompt:
         """Render a problem; notices where the template already opens the thinking."""
-        text = self.tokenizer.apply_chat_template(self.messages(problem), add_generation_prompt=True, tokenize=False)
+        text = self.render(self.messages(problem), open_turn=True)
         token_ids = self.tokenizer.encode(text, add_special_tokens=False)
         opened = text.rfind(THINK_OPEN)
         inside = opened >= 0 and not text[opened + len(THINK_OPEN) :].strip()
@@ -50,7 +74,7 @@ class Chat:
     def refuse_lost_thinking(self) -> None:
         """Raise ModelError where the template drops `<think>` from an assistant's turn: traces would lose it too."""
         turn = [{"role": "user", "content": "?"}, {"role": "assistant", "content": "<think>1</think>2"}]
-        if THINK_OPEN not in str(self.tokenizer.apply_chat_template(turn, tokenize=False)):
+        if THINK_OPEN not in self.render(turn, open_turn=False):
             raise ModelError(
                 f"chat template of {self.tokenizer.name_or_path!r} drops <think> from the assistant's turn; "
                 "set chat.template to one that keeps it"
@@ -83,19 +107,35 @@ class Chat:
         )
 
 
-def _eos_ids(path: str, tokenizer: Any) -> tuple[int, ...]:
-    """Return every end-of-turn id: the tokenizer's own first, then those of the model's configuration files."""
+def _eos_ids(path: str, tokenizer: Any) -> list[int]:
+    """Return the tokenizer's end-of-text id, then those of the model's configuration files."""
     ids: list[int] = [tokenizer.eos_token_id] if tokenizer.eos_token_id is not None else []
     for name in ("generation_config.json", "config.json"):
         file = Path(path) / name
         if not file.is_file():
             file = _from_hub(path, name) or file
         if file.is_file():
-            found = json.loads(file.read_text(encoding="utf-8")).get("eos_token_id")
-            ids.extend(found if isinstance(found, list) else [found] if found is not None else [])
-    if not ids:
-        raise ModelError(f"model {path!r} names no eos_token_id; set it in its generation_config.json")
-    return tuple(dict.fromkeys(ids))
+            ids.extend(_ids_in(file))
+    return ids
+
+
+def _ids_in(file: Path) -> list[int]:
+    try:
+        found = dict(json.loads(file.read_text(encoding="utf-8"))).get("eos_token_id")
+    except (ValueError, TypeError) as error:
+        raise ModelError(f"{file}: is no JSON object ({error}); mend it") from error
+    ids = found if isinstance(found, list) else [] if found is None else [found]
+    if not all(isinstance(one, int) for one in ids):
+        raise ModelError(f"{file}: eos_token_id {found!r} must be a number or a list of numbers")
+    return ids
+
+
+def read_template(path: str) -> str:
+    """Return a chat template file; raises ModelError where it is not text."""
+    try:
+        return Path(path).read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ModelError(f"chat.template: {path} is not UTF-8 text ({error.reason}); save it as UTF-8") from error
 
 
 def _from_hub(path: str, name: str) -> Path | None:

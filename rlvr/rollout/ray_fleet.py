@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 import zlib
 from collections.abc import AsyncIterator, Sequence
@@ -44,6 +45,9 @@ class RolloutWorker:
     async def stop(self) -> None:
         """End the engine's processes before the actor itself is ended."""
         self.engine.shutdown()
+
+
+STOP_S = 15.0  # an engine that has not stopped by then is killed with its actor
 
 
 class RayFleet:
@@ -115,7 +119,13 @@ class RayFleet:
         return time.perf_counter() - began
 
     async def close(self) -> None:
-        """Stop the engines and end the actors."""
-        await asyncio.gather(*[worker.stop.remote() for worker in self.workers])
+        """Stop the engines and end the actors, whatever state they are in."""
+        stops = asyncio.gather(*[_settled(worker.stop.remote()) for worker in self.workers], return_exceptions=True)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(stops, STOP_S)
         for worker in self.workers:
             ray.kill(worker)
+
+
+async def _settled(call: Any) -> None:
+    await call

@@ -8,6 +8,8 @@ from collections.abc import AsyncIterator, Sequence
 from rlvr.ports import PolicySampler, Verifier, WeightSource
 from rlvr.types import CompletionGroup, Prompt, SamplingParams, ScoredGroup
 
+Finished = asyncio.Queue[ScoredGroup | BaseException | None]  # None: no more come
+
 
 class VerifiedSampler:
     """A policy sampler whose groups come with verdicts."""
@@ -17,21 +19,25 @@ class VerifiedSampler:
 
     async def scored_groups(self, prompts: Sequence[Prompt], params: SamplingParams) -> AsyncIterator[ScoredGroup]:
         """Yield groups as their verdicts come in."""
-        queue: asyncio.Queue[ScoredGroup | BaseException | None] = asyncio.Queue()
+        queue: Finished = asyncio.Queue()
         pump = asyncio.create_task(self._pump(prompts, params, queue))
+        missing = len(prompts)
         try:
             while (scored := await queue.get()) is not None:
                 if isinstance(scored, BaseException):
                     raise scored
+                missing -= 1
                 yield scored
         finally:
             pump.cancel()
+        if missing:
+            raise RuntimeError(f"the sampler ended with {missing} of {len(prompts)} prompts unanswered")
 
     async def _pump(
         self,
         prompts: Sequence[Prompt],
         params: SamplingParams,
-        queue: asyncio.Queue[ScoredGroup | BaseException | None],
+        queue: Finished,
     ) -> None:
         try:
             async with asyncio.TaskGroup() as tasks:
@@ -39,10 +45,10 @@ class VerifiedSampler:
                     tasks.create_task(self._score(group, queue))
         except BaseExceptionGroup as errors:  # of a task group; the consumer raises the first
             queue.put_nowait(errors.exceptions[0])
-        else:
+        finally:  # also when cancelled: the consumer must never wait for groups that no longer come
             queue.put_nowait(None)
 
-    async def _score(self, group: CompletionGroup, queue: asyncio.Queue[ScoredGroup | BaseException | None]) -> None:
+    async def _score(self, group: CompletionGroup, queue: Finished) -> None:
         problem, prefill = group.prompt.problem, group.prompt.prefill
         verdicts = await asyncio.gather(
             *[self.verifier.verify(problem, completion, prefill) for completion in group.completions]

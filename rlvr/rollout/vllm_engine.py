@@ -84,8 +84,7 @@ class VllmEngine:
         )
 
     async def prepare(self) -> None:
-        """Tie the worker processes' lives to this one."""
-        await self.engine.collective_rpc("rlvr_die_with_parent")
+        """Name the weights the engine starts with."""
         await self.engine.update_weight_version("0")
 
     async def sample(self, token_ids: Sequence[int], params: SamplingParams) -> tuple[Drawn, ...]:
@@ -120,6 +119,8 @@ class VllmEngine:
             for index, (manifest, payload) in enumerate(buckets):
                 last = index == len(buckets) - 1
                 replies = await self.engine.collective_rpc("rlvr_receive", args=(manifest, payload.tobytes(), last))
+                if len(set(replies)) != 1:
+                    raise RuntimeError(f"the engine's ranks received different weights: crc {replies}")
                 crc = replies[0]
             await self.engine.update_weight_version(str(version))
             self.version = version

@@ -1,8 +1,13 @@
-"""Methods added to vLLM's worker process: receiving weights. Called by name through `collective_rpc`."""
+"""What is added to vLLM's worker process: it dies with its parent, and receives weights through `collective_rpc`.
+
+vLLM imports this module in the engine's process before it loads the model.
+"""
 
 from __future__ import annotations
 
 import ctypes
+import multiprocessing
+import os
 import signal
 import zlib
 from typing import Any
@@ -10,12 +15,21 @@ from typing import Any
 PR_SET_PDEATHSIG = 1
 
 
+def die_with_parent() -> None:
+    """Ask the kernel to kill this child process when its parent dies: it would live on otherwise."""
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        return  # not a child: the module is imported by a test, or by an engine without processes of its own
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent.pid:
+        os._exit(1)  # it died before the kernel was asked
+
+
+die_with_parent()
+
+
 class WeightReceiver:
     """Mixed into the worker class by `worker_extension_cls`."""
-
-    def rlvr_die_with_parent(self) -> None:
-        """Ask the kernel to kill this process when the engine's actor dies: it would live on otherwise."""
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
     def rlvr_receive(self, manifest: list[Any], payload: bytes, last: bool) -> int:
         """Keep one bucket; with the last one load them all. Returns the CRC of all bytes received since the first.

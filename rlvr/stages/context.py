@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from rlvr.build import Crew, eval_params, make_chat, make_prompts
-from rlvr.doctor import as_json, examine, require
+from rlvr.doctor import as_rows, examine, require, template_checks, verifier_checks
+from rlvr.errors import InvalidVerdicts
 from rlvr.eval.evaluate import evaluate
 from rlvr.eval.metrics import summarise
 from rlvr.learner.checkpoints import Checkpoints
@@ -16,9 +17,10 @@ from rlvr.learner.ray_learner import RayLearner
 from rlvr.ports import Learner
 from rlvr.recipe import Recipe
 from rlvr.report.live import LiveView
-from rlvr.report.run_folder import RunFolder, write_atomic
+from rlvr.report.run_folder import RunFolder
+from rlvr.rollout.chat import read_template
 from rlvr.rollout.scored import VerifiedSampler
-from rlvr.types import CreditedGroup, Problem, Prompt
+from rlvr.types import CreditedGroup, Problem, Prompt, ScoredGroup
 
 
 class Journal:
@@ -60,6 +62,18 @@ class StageContext:
         return self.newest if stage is None else self.models[stage]
 
 
+def refuse_invalid(ctx: StageContext, groups: Sequence[ScoredGroup], where: str) -> None:
+    """Raise InvalidVerdicts where our own verifier failed on too many completions to trust the figure."""
+    verdicts = [verdict for group in groups for verdict in group.verdicts]
+    invalid = [verdict for verdict in verdicts if verdict.status == "invalid"]
+    most = ctx.recipe.rewards.max_invalid_share
+    if len(invalid) > most * len(verdicts):
+        raise InvalidVerdicts(
+            f"{where}: {len(invalid)} of {len(verdicts)} verdicts are invalid, more than "
+            f"rewards.max_invalid_share {most}; the last says: {invalid[-1].detail}"
+        )
+
+
 async def measure(ctx: StageContext, sampler: VerifiedSampler, path: str, name: str) -> None:
     """Evaluate the engines' current weights on the held-out problems and keep the records as `name`."""
     prompts = make_prompts(ctx.recipe, make_chat(ctx.recipe, path), ctx.heldout)
@@ -86,17 +100,30 @@ async def measure_before(ctx: StageContext, sampler: VerifiedSampler, path: str)
 
 
 async def prepare(ctx: StageContext, path: str, prompts: Sequence[Prompt]) -> tuple[RayLearner, VerifiedSampler]:
-    """Point learner and engines at a model; before the first step of a run, have the doctor look at both."""
+    """Point learner and engines at a model; before a new model's first step the doctor looks at both."""
     ctx.journal.view.message(f"{ctx.name}: starting learner and engines")
     learner, sampler = await ctx.crew.train(path)
-    if not (ctx.folder.root / "doctor.json").exists():
+    if not ctx.folder.examined(ctx.name) and path not in list(ctx.models.values())[1:]:
         checks = await examine(ctx.recipe, path, learner, sampler, prompts)
         require(checks)
-        write_atomic(ctx.folder.root / "doctor.json", as_json(checks))
+        ctx.folder.add_checks(ctx.name, as_rows(checks))
         gaps = [check.figure for check in checks if check.name.startswith("learner and engine agree after")]
-        ctx.journal.view.message(f"doctor: all {len(checks)} checks hold; learner against engine: {gaps[0]}")
+        ctx.journal.view.message(
+            f"doctor: all {sum(not check.note for check in checks)} checks hold; learner against engine: {gaps[0]}"
+        )
     await measure_before(ctx, sampler, path)
     return learner, sampler
+
+
+async def examine_sampler(ctx: StageContext, sampler: VerifiedSampler, path: str) -> None:
+    """Have the doctor look at a model that is only sampled from: template, tokens and verifier."""
+    if ctx.folder.document("doctor.json"):
+        return
+    chat = make_chat(ctx.recipe, path)
+    prompt = chat.prompt(ctx.train[0])
+    checks = [*template_checks(chat, prompt.problem, prompt), *await verifier_checks(sampler.verifier, prompt)]
+    require(checks)
+    ctx.folder.add_checks(ctx.name, as_rows(checks))
 
 
 async def resume(ctx: StageContext, checkpoints: Checkpoints, learner: Learner, sampler: VerifiedSampler) -> Any:
@@ -115,6 +142,8 @@ async def finish_model(ctx: StageContext, learner: Learner, sampler: VerifiedSam
     beside = out.with_name("model.part")
     shutil.rmtree(beside, ignore_errors=True)
     await learner.export(beside)
+    if ctx.recipe.chat.template is not None:  # what was trained with is what the model is used with
+        (beside / "chat_template.jinja").write_text(read_template(ctx.recipe.chat.template), encoding="utf-8")
     shutil.rmtree(out, ignore_errors=True)
     beside.rename(out)
     ctx.crew.holds(str(out))

@@ -6,23 +6,22 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from rlvr.build import make_chat, make_prompts, training_params
 from rlvr.distill.collect import collect, write_traces
-from rlvr.errors import DataError, RecipeError
+from rlvr.errors import DataError
 from rlvr.eval.metrics import summarise
 from rlvr.recipe import EvalStage, ExportStage, Recipe, TracesStage
 from rlvr.report.run_folder import RunFolder
-from rlvr.stages.context import StageContext, measure
+from rlvr.stages.context import StageContext, examine_sampler, measure
 
 
 async def traces(ctx: StageContext, stage: TracesStage) -> dict[str, Any]:
     """Sample the teacher on training problems and keep its verified completions."""
     recipe, path = ctx.recipe, ctx.model_of(stage.teacher)
-    if stage.problems > len(ctx.train):
-        raise RecipeError(
-            f"stages.{ctx.name}.problems: {stage.problems} is more than the {len(ctx.train)} there are; lower it"
-        )
     sampler = await ctx.crew.sampler(path)
+    await examine_sampler(ctx, sampler, path)
     # The end of the list: reinforcement learning begins with a shuffle, so these are no less seen, but never held out.
     prompts = make_prompts(recipe, make_chat(recipe, path), ctx.train[-stage.problems :])
     params = replace(training_params(recipe), group_size=stage.samples, seed=recipe.seed + 2_000_000_011)
@@ -73,7 +72,7 @@ def write_export(folder: RunFolder, recipe: Recipe, of: str, push: str | None) -
         stages=tuple((name, float((folder.result(name) or {}).get("seconds", 0.0))) for name in before),
         heldout=f"{recipe.problems.heldout.name}, seed {recipe.problems.heldout.seed}",
         evals=tuple(_eval_row(folder, f"{name}-after") for name in before if f"{name}-after" in folder.eval_names()),
-        recipe=(folder.root / "recipe.yaml").read_text(encoding="utf-8"),
+        recipe=yaml.safe_dump(recipe.model_dump(), sort_keys=False, allow_unicode=True),
         rlvr_version=__version__,
     )
     out = export_model(model_folder=model, out=folder.root / "export", card=facts)

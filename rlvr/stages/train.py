@@ -12,12 +12,11 @@ from rlvr.build import make_chat, make_prompts, materialise, training_params
 from rlvr.data.families import find_family
 from rlvr.distill.collect import read_traces
 from rlvr.distill.imitate import ImitationSettings, imitate
-from rlvr.errors import RecipeError
 from rlvr.grpo.loop import GrpoLoop, GrpoSettings
 from rlvr.grpo.presets import PRESETS
 from rlvr.learner.checkpoints import Checkpoints
 from rlvr.recipe import ColdstartStage, DistillStage, GrpoStage
-from rlvr.stages.context import StageContext, finish_model, prepare, resume
+from rlvr.stages.context import StageContext, finish_model, prepare, refuse_invalid, resume
 from rlvr.types import Problem, TrainSequence
 
 WARMUP_STEPS = 20  # of imitation
@@ -26,12 +25,8 @@ DISTILL_FINAL_SHARE = 0.1
 
 def _trace_writer(ctx: StageContext) -> Callable[[Problem, bool, random.Random], str]:
     train = ctx.recipe.problems.train
-    write = find_family(train.name).trace if train.source == "generate" else None
-    if write is None:
-        raise RecipeError(
-            f"stages.{ctx.name}: problems {train.name!r} come without rule-made traces; "
-            "use problems.train.name: chained_sums, or leave the cold start out"
-        )
+    write = find_family(train.name).trace
+    assert write is not None  # looked at before the run started
     return write
 
 
@@ -56,6 +51,7 @@ async def coldstart(ctx: StageContext, stage: ColdstartStage) -> dict[str, Any]:
         await sampler.update_weights(await learner.weights(), step)
         some = prompts[: stage.probe_problems]
         groups = [group async for group in sampler.scored_groups(some, replace(params, seed=params.seed + step))]
+        refuse_invalid(ctx, groups, f"{ctx.name} step {step}")
         return sum(verdict.correct for group in groups for verdict in group.verdicts) / len(groups)
 
     ctx.journal.view.stage(ctx.name, stage.steps)
@@ -77,6 +73,8 @@ async def coldstart(ctx: StageContext, stage: ColdstartStage) -> dict[str, Any]:
         start=state["step"],
         probe=probe,
     )
+    if step == stage.steps:
+        ctx.journal.view.message(f"{ctx.name}: took all {step} steps without reaching accuracy {stage.stop_accuracy}")
     return await finish_model(ctx, learner, sampler, step)
 
 

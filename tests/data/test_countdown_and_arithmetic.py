@@ -81,18 +81,33 @@ def test_arithmetic_by_default_adds_one_and_two_digit_numbers_half_and_half():
     problems = arithmetic.generate(1000, 0, {})
     lengths = Counter(len(problem.question.split()[2]) for problem in problems)
     assert set(lengths) == {1, 2}
-    # One-digit sums are only 100 of the pairs and run out, so fewer than half of the operands are short.
-    assert lengths[1] > 350
+    # One-digit sums are only 55 of the pairs and run out, so fewer than half of the operands are short.
+    assert 300 < lengths[1] < 500
     assert all(" + " in problem.question for problem in problems)
 
 
 def test_arithmetic_gives_every_problem_and_no_more():
-    problems = arithmetic.generate(300, 0, {"max_digits": 1, "operations": "+-*"})
-    assert len({problem.question for problem in problems}) == 300
-    assert "What is 0 - 9?" in {problem.question for problem in problems}
-    with pytest.raises(DataError, match="only 300 distinct problems"):
-        arithmetic.generate(301, 0, {"max_digits": 1, "operations": "+-*"})
-    assert len(arithmetic.generate(10_000, 0, {})) == 10_000
+    # Ten one-digit numbers: 10 * 11 / 2 = 55 sums, as many products, and 10 * 10 = 100 differences.
+    problems = arithmetic.generate(210, 0, {"max_digits": 1, "operations": "+-*"})
+    questions = {problem.question for problem in problems}
+    assert Counter(question.split()[3] for question in questions) == {"+": 55, "*": 55, "-": 100}
+    assert {"What is 0 - 9?", "What is 9 - 0?"} <= questions
+    with pytest.raises(DataError, match="only 210 distinct problems"):
+        arithmetic.generate(211, 0, {"max_digits": 1, "operations": "+-*"})
+    assert len(arithmetic.generate(5050, 0, {})) == 5050
+    with pytest.raises(DataError, match="only 5050 distinct problems"):
+        arithmetic.generate(5051, 0, {})
+
+
+@pytest.mark.parametrize(("sign", "both"), [("+", {"3+5"}), ("*", {"3*5"}), ("-", {"3-5", "5-3"})])
+def test_the_two_orders_of_a_sum_or_product_are_one_problem_and_of_a_difference_two(sign, both):
+    asked: dict[str, set[str]] = {}
+    for seed in range(20):
+        for problem in arithmetic.generate(55, seed, {"max_digits": 1, "operations": sign}):
+            if problem.question in (f"What is 3 {sign} 5?", f"What is 5 {sign} 3?"):
+                asked.setdefault(problem.question, set()).add(problem.id.removeprefix("arithmetic:"))
+    assert len(asked) == 2  # both orders are asked, in one set or another
+    assert set().union(*asked.values()) == both
 
 
 @pytest.mark.parametrize(

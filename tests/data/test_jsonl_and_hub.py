@@ -131,6 +131,51 @@ def test_a_bad_row_is_named_by_file_and_line(tmp_path, row, message):
     assert message in told
 
 
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ({"question": "a\0b", "answer": "1"}, "question has a NUL at character 2; take it out or drop the row"),
+        ({"question": "q", "answer": "1\ud83d"}, "answer has the lone surrogate U+D83D at character 2; "),
+        ({"question": "\udfff", "answer": "1"}, "question has the lone surrogate U+DFFF at character 1; "),
+        ({"prompt": [{"role": "user", "content": "q\0"}], "answer": "1"}, "prompt has a NUL at character 2; "),
+        ({"question": "q", "answer": "so\0\n#### 1"}, "answer has a NUL at character 3; "),
+        ({"question": "q", "answer": "1", "id": "a\ud800"}, "id has the lone surrogate U+D800 at character 2; "),
+    ],
+)
+def test_what_no_tokenizer_or_file_takes_is_refused(tmp_path, row, message):
+    name = write(tmp_path, {"question": "\U0001f600 \x1b", "answer": "1"}, row)
+    told = refused(jsonl.load, name)
+    assert told.startswith(f"{name}:2: {message}")
+
+
+HOSTILE = "\x1b[2J\x07\x7f\x9b\u202e\r\n\ud800"
+SEEN = r"\x1b[2J\x07\x7f\x9b\u202e\r\n\ud800"
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ({f"k{HOSTILE}": 1}, f"no column 'question' (columns: k{SEEN}); add it"),
+        ({"question": "q", "answer": [f"x{HOSTILE}"]}, r'answer=["x\u001b[2J\u0007\x7f\u009b\u202e\r\n\ud800"] must'),
+        ({"question": "q", "answer": {HOSTILE: 1}}, r'answer={"\u001b[2J\u0007\x7f\u009b\u202e\r\n\ud800": 1} must'),
+        (json.dumps([HOSTILE.replace("\ud800", "")], ensure_ascii=False).replace("\\", "\\\\"), "is not a JSON object"),
+    ],
+)
+def test_hostile_keys_and_values_reach_no_terminal(tmp_path, row, message):
+    told = refused(jsonl.load, write(tmp_path, row))
+    assert message in told
+    assert told.isprintable()
+
+
+def test_a_hostile_column_of_a_hub_data_set_reaches_no_terminal(folder):
+    write(folder, {"question": "q", "answer": "1"}, name="train.jsonl")
+    write(folder, {"\x1b[2Jq": "q"}, name="test.jsonl")
+    assert refused(hub.load, str(folder)).isprintable()
+    (folder / "train.jsonl").write_text(json.dumps({"\x1b[2Jq": "q\0"}) + "\n")
+    assert r"(columns: \x1b[2Jq)" in refused(hub.load, str(folder))
+    assert "q has a NUL" in refused(hub.load, str(folder), question_column="\x1b[2Jq", answer_column="\x1b[2Jq")
+
+
 def test_bytes_that_are_not_utf8(tmp_path):
     path = tmp_path / "p.jsonl"
     path.write_bytes(b'\xef\xbb\xbf{"question": "q", "answer": "1"}\n\xff\n')

@@ -76,6 +76,26 @@ def test_without_overlap_keeps_the_rest_in_order():
         without_overlap([TRAIN[0], TRAIN[2]], HELDOUT)
 
 
+def test_a_sum_held_out_in_the_other_order_is_a_leak():
+    options = {"max_digits": 1, "operations": "+-"}
+    train, heldout = (
+        load_problems(source="generate", name="arithmetic", count=count, seed=seed, options=options)
+        for count, seed in ((100, 0), (20, 1))
+    )
+
+    def parts(one: Problem) -> tuple[str, ...]:
+        left, sign, right = one.question.removeprefix("What is ").removesuffix("?").split()
+        return (sign, *(sorted((left, right)) if sign == "+" else (left, right)))
+
+    hidden = {parts(one) for one in heldout}
+    other_order = {one.question for one in train if parts(one) in hidden} - {one.question for one in heldout}
+    assert other_order
+    with pytest.raises(DataError, match="training problems are also held out"):
+        check_disjoint([one for one in train if one.question in other_order], heldout)
+    kept = without_overlap(train, heldout)
+    assert [one.question for one in kept] == [one.question for one in train if parts(one) not in hidden]
+
+
 def test_two_seeds_of_a_small_family_are_made_disjoint():
     options = {"min_steps": 1, "max_steps": 1}
     train, heldout = (

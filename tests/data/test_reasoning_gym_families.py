@@ -1,7 +1,7 @@
 import json
 
 import pytest
-from reasoning_gym.factory import get_score_answer_fn
+from reasoning_gym.factory import create_dataset, get_score_answer_fn
 
 from rlvr.data.families import FAMILIES, find_family
 from rlvr.errors import DataError
@@ -58,6 +58,7 @@ def test_an_exhausted_family_says_how_many_there_are():
         ("lcm", {"min_numbers": "x"}, "refused by reasoning-gym"),
         ("composite", {}, "refused by reasoning-gym"),
         ("rush_hour", {}, "states no answer that scores full marks"),
+        ("game_of_life_halting", {}, "its scorer in reasoning-gym gives full marks to any text; choose another"),
         ("arc_agi", {}, "states no answer that scores full marks"),
     ],
 )
@@ -81,6 +82,11 @@ def test_unknown_families_get_a_suggestion(name, message):
     with pytest.raises(DataError) as caught:
         find_family(name)
     assert message in str(caught.value)
+
+
+def test_the_refused_scorer_still_takes_any_text():
+    entry = create_dataset("game_of_life_halting", seed=0, size=1)[0]
+    assert get_score_answer_fn("game_of_life_halting")("no such thing", entry) == 1.0
 
 
 def test_own_families_are_in_one_table():

@@ -15,7 +15,7 @@ from pathlib import Path
 from rlvr.errors import UserError
 from rlvr.export.hub import push
 try:
-    print(push(Path(sys.argv[1]), sys.argv[2], private=sys.argv[3] == "private"))
+    print(push(Path(sys.argv[1]), sys.argv[2]))
 except UserError as error:
     print(error)
     sys.exit(2)
@@ -34,7 +34,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def run_push(
-    folder: Path, endpoint: str, *, token: str | None = TOKEN, private: bool = False, xet: bool = False
+    folder: Path, endpoint: str, *, token: str | None = TOKEN, xet: bool = False
 ) -> tuple[int, str, str]:
     """Push in a process of its own, since huggingface_hub reads its environment once."""
     environment = {key: value for key, value in os.environ.items() if not key.startswith(("HF_", "HUGGING"))}
@@ -46,7 +46,7 @@ def run_push(
     if token is not None:
         environment["HF_TOKEN"] = token
     done = subprocess.run(
-        [sys.executable, "-c", PUSH, str(folder), "org/model", "private" if private else "public"],
+        [sys.executable, "-c", PUSH, str(folder), "org/model"],
         env=environment,
         capture_output=True,
         text=True,
@@ -78,22 +78,6 @@ def test_the_streamed_upload_arrives_too(folder: Path) -> None:
         code, output, errors = run_push(folder, url, xet=True)
     assert (code, output) == (0, f"{url}/org/model"), errors
     assert hub.files == contents(folder)
-
-
-def test_private_is_asked_for(folder: Path) -> None:
-    hub = FakeHub()
-    with serve(hub) as url:
-        assert run_push(folder, url, private=True)[0] == 0
-    assert hub.created[0]["visibility"] == "private"
-
-
-def test_a_private_push_never_lands_in_a_public_repository(folder: Path) -> None:
-    hub = FakeHub(exists_public=True)
-    with serve(hub) as url:
-        code, output, _ = run_push(folder, url, private=True)
-    assert code == 2
-    assert output == ("push to 'org/model': it exists and is public, not private: make it private or choose another")
-    assert hub.files == {}
 
 
 def test_an_existing_repository_is_pushed_to(folder: Path) -> None:

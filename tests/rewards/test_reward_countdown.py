@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from rlvr.rewards.countdown import Unreadable, evaluate, judge_countdown
 
 METADATA = json.dumps({"numbers": [66, 34, 98, 54, 6], "target": 164})
+TWICE = json.dumps({"numbers": [3, 3, 2], "target": 12})
 
 
 @pytest.mark.parametrize(
@@ -15,7 +16,10 @@ METADATA = json.dumps({"numbers": [66, 34, 98, 54, 6], "target": 164})
     [
         ("6*(98 - 54) - 34 - 66", "correct"),
         (r"6 \times (98 - 54) - 34 - 66 = 164", "correct"),
-        ("98 + 66", "correct"),
+        ("98 + 66", "wrong"),
+        ("98 + 66 = 164", "wrong"),
+        ("6*(98 - 54) - (34 + 66)", "correct"),
+        ("6*(98 - 54) - 34 - 66 + (6 - 6)", "wrong"),
         ("98 + 66 = 165", "wrong"),
         ("6*(98 - 54) - 34 - 65", "wrong"),
         ("98 + 98 - 34 + 2", "wrong"),
@@ -35,6 +39,24 @@ METADATA = json.dumps({"numbers": [66, 34, 98, 54, 6], "target": 164})
 )
 def test_countdown_by_value(answer: str, status: str) -> None:
     assert judge_countdown(METADATA, answer).status == status
+
+
+@pytest.mark.parametrize(
+    ("answer", "status", "reason"),
+    [
+        ("3*2 + 3*2", "wrong", "2 is used more often than it is given"),
+        ("3*(2 + 3) - 3", "wrong", "3 is used more often than it is given"),
+        ("3*2*2", "wrong", "2 is used more often than it is given"),
+        ("3 + 3", "wrong", "2 is given and not used"),
+        ("(3 + 3)*2", "correct", ""),
+        ("2*3 + 2*3", "wrong", "2 is used more often than it is given"),
+        ("3*2", "wrong", "3 is given and not used"),
+        ("3 + 3 + 2", "wrong", "the expression is 8, not 12"),
+    ],
+)
+def test_every_number_is_used_as_often_as_it_is_given(answer: str, status: str, reason: str) -> None:
+    judged = judge_countdown(TWICE, answer)
+    assert (judged.status, judged.detail) == (status, reason)
 
 
 def test_arithmetic_is_exact_and_precedence_right() -> None:
