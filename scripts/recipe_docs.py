@@ -18,6 +18,13 @@ from rlvr.recipe_file import STAGE_KINDS, recipe_keys
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "recipes.md"
+PRESET_NOTES = """
+Clip bounds bind only when a batch is used for more than one update, which no preset here does: the ratio is 1 at every
+update. So in the loss `grpo` and `dapo` differ in their reduction alone.
+
+Groups without signal (all rewards the same) are left out of the batch and of the reduction's denominator, in every
+preset.
+"""
 SIGNS = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<", "pattern": "matches"}
 
 
@@ -46,12 +53,13 @@ def keys() -> str:
 
 
 def presets() -> str:
-    """Return the table of GRPO presets."""
+    """Return the table of GRPO presets, and what of it holds where a batch makes one update."""
     rows = [
         (f"`{name}`", preset.advantage, preset.reduction, f"{1 - preset.clip_low:g} to {1 + preset.clip_high:g}")
         for name, preset in PRESETS.items()
     ]
-    return _table(("preset", "advantage", "reduction", "ratio clipped to"), rows)
+    head = ("preset", "advantage", "reduction", "ratio clipped to (binds only from a batch's second update)")
+    return _table(head, rows) + PRESET_NOTES
 
 
 def recipes() -> str:

@@ -61,9 +61,7 @@ def generate(count: int, seed: int, options: Options) -> list[Problem]:
         return _problem(left, rng.choice(chosen.operations), right)
 
     numbers = sum(map(len, ranges))
-    available = sum(
-        numbers * (numbers + 1) // 2 if sign in _COMMUTATIVE else numbers**2 for sign in chosen.operations
-    )
+    available = sum(numbers * (numbers + 1) // 2 if sign in _COMMUTATIVE else numbers**2 for sign in chosen.operations)
     return draw_distinct(draw, count=count, family=_NAME, available=available)
 
 

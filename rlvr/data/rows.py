@@ -73,9 +73,10 @@ def _cell(row: Mapping[str, object], column: str, *, role: str, where: str, opti
         raise DataError(f"{where}: no column {column!r} (columns: {columns}); add it or set {option}")
     text = _text(row[column], role)
     if text is None:
-        shown = printable(json.dumps(row[column], default=str)[:80])
+        shown = json.dumps(row[column], default=str)[:80]  # ASCII only, controls as escapes
         raise DataError(
-            f"{where}: {printable(column)}={shown} must be text, a number or one {role} message; fill it in or drop the row"
+            f"{where}: {printable(column)}={shown} must be text, a number or one {role} message; "
+            "fill it in or drop the row"
         )
     _check_storable(text, column=column, where=where)
     return text
@@ -94,7 +95,9 @@ def problem_from_row(
     solution = _cell(row, columns.answer_column, role="assistant", where=where, option="answer_column")
     answer = final_answer(solution)
     if not answer:
-        raise DataError(f"{where}: {printable(columns.answer_column)} has nothing after '####'; fill it in or drop the row")
+        raise DataError(
+            f"{where}: {printable(columns.answer_column)} has nothing after '####'; fill it in or drop the row"
+        )
     given = row.get("id")
     problem_id = default_id if given is None or str(given).strip() == "" else str(given)
     _check_storable(problem_id, column="id", where=where)

@@ -54,6 +54,17 @@ def greedy(folder: Path, prompt: list[int]) -> list[int]:
     return list(out[0, len(prompt) :].tolist())
 
 
+def test_code_that_comes_with_a_model_is_never_run(stage: Path, tmp_path: Path) -> None:
+    ran = tmp_path / "ran"
+    (stage / "tokenization_own.py").write_text(f"open({str(ran)!r}, 'w')\nclass OwnTokenizer: ...\n")
+    path = stage / "tokenizer_config.json"
+    own = {"tokenizer_class": "OwnTokenizer", "auto_map": {"AutoTokenizer": ["tokenization_own.OwnTokenizer", None]}}
+    path.write_text(json.dumps(json.loads(path.read_text()) | own))
+    out = export_model(model_folder=stage, out=tmp_path / "export", card=CARD)
+    assert not ran.exists()
+    assert {path.name for path in out.iterdir()} == FILES
+
+
 def test_plain_transformers_loads_the_same_model(stage: Path, tmp_path: Path) -> None:
     out = tmp_path / "export"
     assert export_model(model_folder=stage, out=out, card=CARD) == out

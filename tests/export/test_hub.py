@@ -33,9 +33,7 @@ def folder(tmp_path: Path) -> Path:
     return out
 
 
-def run_push(
-    folder: Path, endpoint: str, *, token: str | None = TOKEN, xet: bool = False
-) -> tuple[int, str, str]:
+def run_push(folder: Path, endpoint: str, *, token: str | None = TOKEN, xet: bool = False) -> tuple[int, str, str]:
     """Push in a process of its own, since huggingface_hub reads its environment once."""
     environment = {key: value for key, value in os.environ.items() if not key.startswith(("HF_", "HUGGING"))}
     environment |= {
