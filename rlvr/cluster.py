@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import ray
+from ray._private import ray_constants
 
 from rlvr.errors import RecipeError
 from rlvr.recipe import Recipe
 
-OWN = {"_node_ip_address": "127.0.0.1"}  # a Ray of our own serves this machine alone
 OBJECT_STORE_BYTES = 512 * 2**20  # on one CPU machine: weights and batches of small models
 
 
@@ -42,12 +42,36 @@ def start_ray(recipe: Recipe) -> None:
         os.environ.setdefault("DS_ACCELERATOR", "cpu")
     common: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
     if recipe.cluster.address is not None:
-        ray.init(address=recipe.cluster.address, **common)
-    elif recipe.cluster.gpus_per_node:
-        ray.init(include_dashboard=False, **common, **OWN)
+        _join(recipe.cluster.address, common)
+        return _require_gpus(recipe)
+    _stay_on_loopback()
+    if recipe.cluster.gpus_per_node:
+        ray.init(include_dashboard=False, **common)
     else:
         actors = recipe.engine.workers + recipe.learner.ranks
-        ray.init(num_cpus=actors, object_store_memory=OBJECT_STORE_BYTES, include_dashboard=False, **common, **OWN)
+        ray.init(num_cpus=actors, object_store_memory=OBJECT_STORE_BYTES, include_dashboard=False, **common)
+    _require_gpus(recipe)
+
+
+def _join(address: str, common: dict[str, Any]) -> None:
+    try:
+        ray.init(address=address, **common)
+    except ConnectionError as error:
+        reason = str(error).splitlines()[0]
+        raise RecipeError(f"cluster.address: {address}: {reason}; start Ray there first, or leave it out") from error
+
+
+def _stay_on_loopback() -> None:
+    """Have a Ray of our own listen on 127.0.0.1 alone: nothing on its ports asks who calls.
+
+    Ray does so where clusters are switched off, as on its desktop platforms; it takes any address it is told for
+    another's otherwise.
+    """
+    os.environ[ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR] = "0"
+    ray_constants.ENABLE_RAY_CLUSTER = False
+
+
+def _require_gpus(recipe: Recipe) -> None:
     have = int(ray.cluster_resources().get("GPU", 0))
     need = recipe.cluster.nodes * recipe.cluster.gpus_per_node
     if have < need:
