@@ -171,7 +171,7 @@ class Crew:
     async def _start_learner(self, path: str) -> RayLearner:
         recipe, learner = self.recipe, self.recipe.learner
         actor = ray.remote(RankActor).options(**actor_options(gpus=self._gpu_share(1.0)))
-        ranks = RayLearner([actor.remote() for _ in range(learner.ranks)])
+        ranks = RayLearner(lambda: [actor.remote() for _ in range(learner.ranks)])
         settings: dict[str, Any] = {
             "path": path,
             "threads": learner.threads,

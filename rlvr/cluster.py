@@ -64,8 +64,8 @@ def _join(address: str, common: dict[str, Any]) -> None:
 def _stay_on_loopback() -> None:
     """Have a Ray of our own listen on 127.0.0.1 alone: nothing on its ports asks who calls.
 
-    Ray does so where clusters are switched off, as on its desktop platforms; it takes any address it is told for
-    another's otherwise.
+    Ray does so where clusters are switched off, as on its desktop platforms; otherwise it replaces a loopback address
+    by the machine's own.
     """
     os.environ[ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR] = "0"
     ray_constants.ENABLE_RAY_CLUSTER = False

@@ -17,7 +17,7 @@ from rlvr.recipe import Recipe
 from rlvr.recipe_file import LoadedRecipe
 from rlvr.rollout.chat import Chat
 from rlvr.rollout.scored import VerifiedSampler
-from rlvr.types import Completion, Problem, Prompt, ScoredGroup, TrainSequence
+from rlvr.types import Completion, Prompt, ScoredGroup, TrainSequence
 
 SAMPLED = 4  # prompts sampled for the checks
 NOISE = 0.1  # relative change of every parameter before the second comparison
@@ -37,13 +37,13 @@ class Check:
     note: bool = False  # worth seeing, but nothing that could fail
 
 
-def template_checks(chat: Chat, problem: Problem, prompt: Prompt) -> Iterator[Check]:
+def template_checks(chat: Chat, prompt: Prompt, *, trained: bool) -> Iterator[Check]:
     """Check the chat template, token round trip, end-of-turn ids and padding."""
     tokenizer = chat.tokenizer
     text = tokenizer.decode(prompt.token_ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)
     yield Check(
         name="prompt holds the question",
-        ok=problem.question.strip() in text,
+        ok=prompt.problem.question.strip() in text,
         figure=repr(text[-120:]),
         fix="the template or tokenizer loses part of the question; set chat.template, or use another model",
     )
@@ -55,11 +55,11 @@ def template_checks(chat: Chat, problem: Problem, prompt: Prompt) -> Iterator[Ch
         fix="the tokenizer cannot represent the prompt; use a tokenizer whose vocabulary covers it",
     )
     answer = "<think>1</think>\\boxed{1}"
-    turn = [*chat.messages(problem), {"role": "assistant", "content": answer}]
+    turn = [*chat.messages(prompt.problem), {"role": "assistant", "content": answer}]
     whole = chat.render(turn, open_turn=False)
     yield Check(
         name="template keeps <think> in the assistant's turn",
-        ok="<think>" in whole,
+        ok="<think>" in whole or not trained,
         figure=repr(whole[-60:]),
         fix="the template drops the thinking from training text; set chat.template to one that keeps it",
     )
@@ -165,7 +165,7 @@ async def examine(
     """Run every check with learner and engines at the model of `path`, and leave both as they were."""
     chat = make_chat(recipe, path)
     some = list(prompts[:SAMPLED])
-    checks = list(template_checks(chat, some[0].problem, some[0]))
+    checks = list(template_checks(chat, some[0], trained=True))
     checks += await verifier_checks(sampler.verifier, some[0])
     first, groups = await _agreement("learner and engine agree at start", recipe, learner, sampler, some)
     text = groups[0].group.completions[0].text

@@ -155,7 +155,7 @@ def evaluate(loaded: LoadedRecipe, model: str) -> None:
     recipe = loaded.recipe.model_copy(update={"model": Model(path=model, build=None)})
     check_devices(recipe)
     _, heldout = problem_sets(recipe)
-    check_model(recipe, recipe.model, heldout)
+    check_model(recipe, recipe.model, heldout, trained=False)
     with tempfile.TemporaryDirectory() as scratch:
         folder = RunFolder(Path(scratch))
         with LiveView() as view:

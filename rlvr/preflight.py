@@ -10,7 +10,7 @@ from rlvr.build import make_chat, make_prompts, materialise
 from rlvr.data.families import find_family
 from rlvr.errors import ModelError, RecipeError
 from rlvr.export.hub import check_repo
-from rlvr.recipe import ColdstartStage, DistillStage, ExportStage, Model, Recipe, TracesStage
+from rlvr.recipe import ColdstartStage, DistillStage, ExportStage, GrpoStage, Model, Recipe, TracesStage
 from rlvr.types import Problem
 
 WEIGHTS = ("*.safetensors", "*.safetensors.index.json")
@@ -18,7 +18,8 @@ WEIGHTS = ("*.safetensors", "*.safetensors.index.json")
 
 def check_before_start(recipe: Recipe, train: tuple[Problem, ...], heldout: tuple[Problem, ...]) -> None:
     """Raise a one-line UserError for whatever in a run would fail later, as far as it shows without starting it."""
-    check_model(recipe, recipe.model, (*train, *heldout))
+    trains = any(isinstance(stage, ColdstartStage | GrpoStage) for stage in recipe.stages.values())
+    check_model(recipe, recipe.model, (*train, *heldout), trained=trains)
     for name, stage in recipe.stages.items():
         if isinstance(stage, ColdstartStage) and find_family(recipe.problems.train.name).trace is None:
             raise RecipeError(
@@ -30,18 +31,22 @@ def check_before_start(recipe: Recipe, train: tuple[Problem, ...], heldout: tupl
                 f"stages.{name}.problems: {stage.problems} is more than the {len(train)} there are; lower it"
             )
         if isinstance(stage, DistillStage):
-            check_model(recipe, stage.student, train)
+            check_model(recipe, stage.student, train, trained=True)
         if isinstance(stage, ExportStage) and stage.push is not None:
             check_repo(stage.push)
 
 
-def check_model(recipe: Recipe, model: Model, problems: Sequence[Problem]) -> None:
-    """Raise where a model has no weights, tokenizer or fit template, or a prompt does not fit."""
+def check_model(recipe: Recipe, model: Model, problems: Sequence[Problem], *, trained: bool) -> None:
+    """Raise where a model has no weights, tokenizer or fit template, or a prompt does not fit.
+
+    A teacher that is only sampled may have a template that drops thinking from earlier turns; a trained model may not.
+    """
     with tempfile.TemporaryDirectory() as scratch:
         path = materialise(model, recipe, Path(scratch) / "model")
         _check_folder(recipe, path)
         chat = make_chat(recipe, path)
-        chat.refuse_lost_thinking()
+        if trained:
+            chat.refuse_lost_thinking()
         make_prompts(recipe, chat, tuple(problems))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import time
@@ -16,13 +17,15 @@ import torch.distributed as dist
 from deepspeed.runtime.zero import GatheredParameters
 from torch import Tensor
 
-from rlvr.batch import Objective, collate
+from rlvr.batch import Objective, PackedBatch, collate
+from rlvr.learner.logprobs import CHUNK, count_chunks
 from rlvr.learner.microbatch import split_microbatches
 from rlvr.learner.policy import Policy, load_policy, write_config
 from rlvr.types import TrainSequence, UpdateStats
 
 BUCKET_BYTES = 256 * 2**20
 SMALLEST_NOISE = 0.01
+FILLER = 0  # the sequence that stands in for an empty micro-batch
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
@@ -37,16 +40,22 @@ class DeepSpeedRank:
             RANK=str(rank), WORLD_SIZE=str(world), LOCAL_RANK="0", MASTER_ADDR=address, MASTER_PORT=str(port)
         )
         torch.set_num_threads(settings["threads"])
-        torch.manual_seed(settings["seed"] + rank)
+        self.engine: Any = None
         backend = "nccl" if self.device.type == "cuda" else "gloo"
         deepspeed.init_distributed(dist_backend=backend, auto_mpi_discovery=False, verbose=False)
         self.start(settings["path"])
 
     def start(self, path: str) -> None:
         """Load the model at `path` with a fresh optimizer; the rank can be pointed at another model of any shape."""
+        self._release()
+        torch.manual_seed(self.settings["seed"] + self.rank)
         self.path = path
-        dtype = DTYPES[self.settings["dtype"]]
-        policy = load_policy(path, dtype=dtype, gradient_checkpointing=self.settings["gradient_checkpointing"])
+        policy = load_policy(
+            path,
+            dtype=DTYPES[self.settings["dtype"]],
+            gradient_checkpointing=self.settings["gradient_checkpointing"],
+            chunk=self.settings.get("chunk", CHUNK),
+        )
         optimizer = torch.optim.AdamW(
             policy.parameters(),
             lr=0.0,  # set for every step by `update`
@@ -56,6 +65,16 @@ class DeepSpeedRank:
         )
         self.engine, *_ = deepspeed.initialize(model=policy, optimizer=optimizer, config=self._config())
         self.engine.train()
+
+    def _release(self) -> None:
+        """Give the memory of the model and its optimizer back; ZeRO-3's hooks keep them alive nevertheless."""
+        if self.engine is None:
+            return
+        self.engine.destroy()
+        self.engine = None
+        gc.collect()  # engine, hooks and parameters refer to each other
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
 
     def _config(self) -> dict[str, Any]:
         return {
@@ -74,9 +93,19 @@ class DeepSpeedRank:
         module: Policy = self.engine.module
         return module
 
-    def _shares(self, sequences: Sequence[TrainSequence]) -> list[list[int]]:
+    def _shares(self, sequences: Sequence[TrainSequence]) -> list[tuple[list[int], int]]:
+        """Return this rank's micro-batches, each with the calls of the output head that every rank makes for its own.
+
+        A sharded head is gathered at every call, so ranks that differ in targets still have to call it equally often.
+        """
         lengths = [len(sequence.token_ids) for sequence in sequences]
-        return split_microbatches(lengths, budget=self.settings["budget"], ranks=self.world)[self.rank]
+        every = split_microbatches(lengths, budget=self.settings["budget"], ranks=self.world)
+        targets = [len(sequence.token_ids) - sequence.prompt_length for sequence in sequences]
+        chunks = [
+            max(count_chunks(sum(targets[i] for i in share or [FILLER]), self.policy.chunk) for share in shares)
+            for shares in zip(*every, strict=True)
+        ]
+        return list(zip(every[self.rank], chunks, strict=True))
 
     def update(
         self, sequences: Sequence[TrainSequence], objective: Objective, learning_rate: float, temperature: float
@@ -85,9 +114,11 @@ class DeepSpeedRank:
         began = time.perf_counter()
         shares = self._shares(sequences)
         sums: dict[str, float] = {"loss": 0.0, "tokens": 0.0}
-        for index, share in enumerate(shares):
+        for index, (share, chunks) in enumerate(shares):
             self.engine.set_gradient_accumulation_boundary(index == len(shares) - 1)
-            for name, value in self._backward([sequences[i] for i in share], sequences[0], objective, temperature):
+            # An empty share still runs forward and backward, on a row of weight zero: ZeRO-3 gathers in lockstep.
+            batch = collate([sequences[i] for i in share or [FILLER]]).to(self.device)
+            for name, value in self._backward(batch, chunks, objective, temperature, empty=not share):
                 sums[name] = sums.get(name, 0.0) + value
         totals = self._sum_over_ranks(sums)
         grad_norm, applied = self._step(learning_rate, finite=bool(np.isfinite(totals["loss"])))
@@ -103,15 +134,13 @@ class DeepSpeedRank:
         )
 
     def _backward(
-        self, share: Sequence[TrainSequence], filler: TrainSequence, objective: Objective, temperature: float
+        self, batch: PackedBatch, chunks: int, objective: Objective, temperature: float, *, empty: bool
     ) -> Iterator[tuple[str, float]]:
-        # An empty share still runs forward and backward, on a row of weight zero: ZeRO-3 gathers in lockstep.
-        batch = collate(share or [filler]).to(self.device)
-        logprobs, entropy = self.engine(batch, temperature)
+        logprobs, entropy = self.engine(batch, temperature, chunks)
         loss, metrics = objective(logprobs, batch)
         # DeepSpeed averages gradients over ranks; the loss is a share of one global sum.
-        self.engine.backward(loss * (self.world if share else 0.0), scale_wrt_gas=False)
-        if not share:
+        self.engine.backward(loss * (0.0 if empty else self.world), scale_wrt_gas=False)
+        if empty:
             return
         trained = batch.loss_weights != 0
         yield "loss", float(loss.detach())
@@ -149,10 +178,9 @@ class DeepSpeedRank:
     def logprobs(self, sequences: Sequence[TrainSequence], temperature: float) -> dict[int, list[float]]:
         """Return {sequence index: log-probs of its targets} for this rank's share."""
         found: dict[int, list[float]] = {}
-        for share in self._shares(sequences):
-            rows = [sequences[i] for i in share] or [sequences[0]]
-            batch = collate(rows).to(self.device)
-            values, _ = self.engine(batch, temperature)
+        for share, chunks in self._shares(sequences):
+            batch = collate([sequences[i] for i in share or [FILLER]]).to(self.device)
+            values, _ = self.engine(batch, temperature, chunks)
             for row, index in enumerate(share):
                 found[index] = values[batch.segment_ids == row].float().cpu().tolist()
         return found
@@ -176,18 +204,10 @@ class DeepSpeedRank:
             yield manifest, np.concatenate(parts)
 
     def _full_tensors(self) -> Iterator[tuple[str, Tensor]]:
-        model = self.policy.model
-        for name, parameter in model.named_parameters(remove_duplicate=False):
+        for name, parameter in self.policy.model.named_parameters(remove_duplicate=False):
             with GatheredParameters([parameter], enabled=self.settings["zero_stage"] == 3):
                 if self.rank == 0:
                     yield name, parameter
-        head = model.get_output_embeddings()
-        if (
-            self.rank == 0
-            and head is model.get_input_embeddings()
-            and "lm_head.weight" not in dict(model.named_parameters(remove_duplicate=False))
-        ):
-            yield "lm_head.weight", head.weight
 
     def save(self, folder: str) -> None:
         """Write weights, optimizer and random state; called on every rank with the same folder."""
@@ -208,7 +228,7 @@ class DeepSpeedRank:
             return
         target = Path(folder)
         target.mkdir(parents=True, exist_ok=True)
-        write_config(self.path, target)
+        write_config(self.path, target, dtype=DTYPES[self.settings["dtype"]])
         if json.loads((target / "config.json").read_text()).get("tie_word_embeddings"):
             tensors.pop("lm_head.weight", None)
         save_file(tensors, target / "model.safetensors", metadata={"format": "pt"})

@@ -11,30 +11,37 @@ from torch import Tensor, nn
 
 from rlvr.batch import PackedBatch
 from rlvr.errors import ModelError
-from rlvr.learner.logprobs import target_logprobs
+from rlvr.learner.logprobs import CHUNK, target_logprobs
 
 
 class Policy(nn.Module):
     """A transformers causal LM whose forward returns target log-probs, never a [B, L, V] tensor of logits."""
 
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: Any, *, chunk: int = CHUNK) -> None:
         super().__init__()
         self.model = model
+        self.chunk = chunk
 
-    def forward(self, batch: PackedBatch, temperature: float) -> tuple[Tensor, Tensor]:
-        """Return log-probs and entropies of the batch's targets, float32 [N] each."""
+    def forward(self, batch: PackedBatch, temperature: float, chunks: int = 0) -> tuple[Tensor, Tensor]:
+        """Return log-probs and entropies of the batch's targets, float32 [N] each; `chunks` as in `target_logprobs`."""
         trunk = self.model.get_decoder()
         hidden = trunk(input_ids=batch.input_ids, use_cache=False).last_hidden_state
         chosen = hidden.reshape(-1, hidden.shape[-1])[batch.predict_from]
-        return target_logprobs(chosen, self.model.get_output_embeddings(), batch.target_ids, temperature=temperature)
+        head = self.model.get_output_embeddings()
+        return target_logprobs(chosen, head, batch.target_ids, temperature=temperature, chunk=self.chunk, chunks=chunks)
 
 
-def load_policy(path: str, *, dtype: torch.dtype, gradient_checkpointing: bool) -> Policy:
-    """Load a causal LM from a folder or the hub; raises ModelError when there is none to load."""
+def load_policy(path: str, *, dtype: torch.dtype, gradient_checkpointing: bool, chunk: int = CHUNK) -> Policy:
+    """Load a causal LM from a folder or the hub; raises ModelError when there is none to load.
+
+    Only safetensors weights and architectures that transformers itself has: nothing that comes with a model is run.
+    """
     from transformers import AutoModelForCausalLM
 
     try:
-        model = AutoModelForCausalLM.from_pretrained(path, dtype=dtype, attn_implementation="sdpa")
+        model = AutoModelForCausalLM.from_pretrained(
+            path, dtype=dtype, attn_implementation="sdpa", trust_remote_code=False, use_safetensors=True
+        )
     except (OSError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise ModelError(
@@ -42,15 +49,17 @@ def load_policy(path: str, *, dtype: torch.dtype, gradient_checkpointing: bool) 
         ) from error
     if gradient_checkpointing:
         model.gradient_checkpointing_enable()
-    return Policy(model)
+    return Policy(model, chunk=chunk)
 
 
-def write_config(source: str, folder: Path) -> None:
-    """Copy everything but the weights of a model (config, tokenizer, template) into `folder`."""
+def write_config(source: str, folder: Path, *, dtype: torch.dtype) -> None:
+    """Write everything but weights of a model (config, tokenizer, template) into `folder`, for weights in `dtype`."""
     from transformers import AutoConfig, AutoTokenizer, GenerationConfig
 
-    AutoConfig.from_pretrained(source).save_pretrained(folder)
-    AutoTokenizer.from_pretrained(source).save_pretrained(folder)
+    config = AutoConfig.from_pretrained(source, trust_remote_code=False)
+    config.dtype = dtype
+    config.save_pretrained(folder)
+    AutoTokenizer.from_pretrained(source, trust_remote_code=False).save_pretrained(folder)
     # A model without generation_config.json keeps its ends of turn in the config and the tokenizer.
     with contextlib.suppress(OSError):
         GenerationConfig.from_pretrained(source).save_pretrained(folder)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ from typing import Any
 import ray
 
 from rlvr.types import TrainSequence, UpdateStats
+
+KEPT_STAGES = (0, 1)  # ZeRO stages whose memory DeepSpeed gives back within a process
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,11 +51,15 @@ class RankActor:
 class RayLearner:
     """A learner of `world` ranks; every method runs on all of them together."""
 
-    def __init__(self, actors: Sequence[Any]) -> None:
-        self.actors = list(actors)
+    def __init__(self, spawn: Callable[[], list[Any]]) -> None:
+        self.spawn = spawn
+        self.actors: list[Any] = []
+        self.settings: dict[str, Any] = {}
 
     async def start(self, settings: dict[str, Any]) -> None:
-        """Load `settings["path"]` on all ranks."""
+        """Load `settings["path"]` on all ranks, spawned where there are none."""
+        self.settings = settings
+        self.actors = self.actors or self.spawn()
         address, port = await self.actors[0].address.remote()
         await self._all("start", lambda rank: (settings, rank, len(self.actors), address, port))
 
@@ -64,8 +71,12 @@ class RayLearner:
         return list(await asyncio.gather(*[actor.call.remote(name, *args, **kwargs) for actor in self.actors]))
 
     async def restart(self, path: str) -> None:
-        """Point the ranks at another model, with a fresh optimizer."""
-        await self._call("start", path)
+        """Point the ranks at another model, with a fresh optimizer; the former one's memory is free afterwards."""
+        if self.settings["zero_stage"] in KEPT_STAGES:
+            await self._call("start", path)
+            return
+        self.close()
+        await self.start({**self.settings, "path": path})
 
     async def logprobs(self, sequences: Sequence[TrainSequence], temperature: float) -> list[tuple[float, ...]]:
         """Return log-probs of the targets, per sequence [T]."""
@@ -105,6 +116,8 @@ class RayLearner:
         await self._call("perturb", by=by, seed=seed)
 
     def close(self) -> None:
-        """End the rank processes."""
-        for actor in self.actors:
-            ray.kill(actor)
+        """End the rank processes, whatever state they or Ray are in; never raises."""
+        actors, self.actors = self.actors, []
+        for actor in actors:
+            with contextlib.suppress(Exception):  # Ray itself may be gone, and one failure must not spare the others
+                ray.kill(actor)

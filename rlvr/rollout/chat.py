@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from rlvr.errors import ModelError
+from rlvr.rollout.end_of_turn import end_of_turn_ids
 from rlvr.types import Problem, Prompt, TrainSequence
 
 THINK_OPEN, THINK_CLOSE = "<think>", "</think>"
@@ -32,7 +32,7 @@ class Chat:
         if not self.tokenizer.chat_template:
             raise ModelError(f"model {path!r} has no chat template; name a file in chat.template")
         self.system, self.instruction = system, instruction
-        self.eos_ids = tuple(dict.fromkeys([*self._closing(), *_eos_ids(path, self.tokenizer)]))
+        self.eos_ids = tuple(dict.fromkeys([*self._closing(), *end_of_turn_ids(path, self.tokenizer)]))
         if not self.eos_ids:
             raise ModelError(f"model {path!r} names no eos_token_id; set it in its generation_config.json")
 
@@ -107,41 +107,9 @@ class Chat:
         )
 
 
-def _eos_ids(path: str, tokenizer: Any) -> list[int]:
-    """Return the tokenizer's end-of-text id, then those of the model's configuration files."""
-    ids: list[int] = [tokenizer.eos_token_id] if tokenizer.eos_token_id is not None else []
-    for name in ("generation_config.json", "config.json"):
-        file = Path(path) / name
-        if not file.is_file():
-            file = _from_hub(path, name) or file
-        if file.is_file():
-            ids.extend(_ids_in(file))
-    return ids
-
-
-def _ids_in(file: Path) -> list[int]:
-    try:
-        found = dict(json.loads(file.read_text(encoding="utf-8"))).get("eos_token_id")
-    except (ValueError, TypeError) as error:
-        raise ModelError(f"{file}: is no JSON object ({error}); mend it") from error
-    ids = found if isinstance(found, list) else [] if found is None else [found]
-    if not all(isinstance(one, int) for one in ids):
-        raise ModelError(f"{file}: eos_token_id {found!r} must be a number or a list of numbers")
-    return ids
-
-
 def read_template(path: str) -> str:
     """Return a chat template file; raises ModelError where it is not text."""
     try:
         return Path(path).read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
         raise ModelError(f"chat.template: {path} is not UTF-8 text ({error.reason}); save it as UTF-8") from error
-
-
-def _from_hub(path: str, name: str) -> Path | None:
-    from transformers.utils import cached_file
-
-    if Path(path).exists():
-        return None
-    found = cached_file(path, name, _raise_exceptions_for_missing_entries=False)
-    return Path(found) if found else None

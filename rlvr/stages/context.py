@@ -121,7 +121,7 @@ async def examine_sampler(ctx: StageContext, sampler: VerifiedSampler, path: str
         return
     chat = make_chat(ctx.recipe, path)
     prompt = chat.prompt(ctx.train[0])
-    checks = [*template_checks(chat, prompt.problem, prompt), *await verifier_checks(sampler.verifier, prompt)]
+    checks = [*template_checks(chat, prompt, trained=False), *await verifier_checks(sampler.verifier, prompt)]
     require(checks)
     ctx.folder.add_checks(ctx.name, as_rows(checks))
 
