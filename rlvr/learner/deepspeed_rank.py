@@ -18,12 +18,12 @@ from deepspeed.runtime.zero import GatheredParameters
 from torch import Tensor
 
 from rlvr.batch import Objective, PackedBatch, collate
+from rlvr.learner.buckets import Bucket, pack_buckets
 from rlvr.learner.logprobs import CHUNK, count_chunks
 from rlvr.learner.microbatch import split_microbatches
 from rlvr.learner.policy import Policy, load_policy, write_config
 from rlvr.types import TrainSequence, UpdateStats
 
-BUCKET_BYTES = 256 * 2**20
 SMALLEST_NOISE = 0.01
 FILLER = 0  # the sequence that stands in for an empty micro-batch
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -185,23 +185,13 @@ class DeepSpeedRank:
                 found[index] = values[batch.segment_ids == row].float().cpu().tolist()
         return found
 
-    def buckets(self) -> Iterator[tuple[list[tuple[str, str, tuple[int, ...]]], np.ndarray[Any, Any]]]:
-        """Yield (manifest, bytes) of the whole model in buckets; on rank 0 only, the others help to gather.
+    def buckets(self) -> Iterator[Bucket]:
+        """Yield the whole model in buckets; on rank 0 only, the others help to gather.
 
         A tied output head is sent under its own name too: an engine that copied it at start keeps the old one
         otherwise, without a word.
         """
-        manifest: list[tuple[str, str, tuple[int, ...]]] = []
-        parts: list[np.ndarray[Any, Any]] = []
-        for name, tensor in self._full_tensors():
-            raw = tensor.detach().to("cpu").contiguous().reshape(-1).view(torch.uint8).numpy().copy()
-            if parts and sum(part.nbytes for part in parts) + raw.nbytes > BUCKET_BYTES:
-                yield manifest, np.concatenate(parts)
-                manifest, parts = [], []
-            manifest.append((name, str(tensor.dtype).removeprefix("torch."), tuple(tensor.shape)))
-            parts.append(raw)
-        if parts:
-            yield manifest, np.concatenate(parts)
+        return pack_buckets(self._full_tensors())
 
     def _full_tensors(self) -> Iterator[tuple[str, Tensor]]:
         for name, parameter in self.policy.model.named_parameters(remove_duplicate=False):

@@ -118,6 +118,8 @@ class RayLearner:
     def close(self) -> None:
         """End the rank processes, whatever state they or Ray are in; never raises."""
         actors, self.actors = self.actors, []
+        if not ray.is_initialized():  # they ended with it, and `kill` would start another Ray
+            return
         for actor in actors:
-            with contextlib.suppress(Exception):  # Ray itself may be gone, and one failure must not spare the others
+            with contextlib.suppress(Exception):  # one that cannot be killed must not spare the others
                 ray.kill(actor)

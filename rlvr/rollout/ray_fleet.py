@@ -120,12 +120,8 @@ class RayFleet:
 
     async def close(self) -> None:
         """Stop the engines and end the actors, whatever state they are in."""
-        stops = asyncio.gather(*[_settled(worker.stop.remote()) for worker in self.workers], return_exceptions=True)
+        stops = asyncio.gather(*[worker.stop.remote() for worker in self.workers], return_exceptions=True)
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(stops, STOP_S)
         for worker in self.workers:
             ray.kill(worker)
-
-
-async def _settled(call: Any) -> None:
-    await call

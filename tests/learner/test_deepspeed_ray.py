@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Coroutine, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
@@ -71,7 +72,7 @@ def learner(request: pytest.FixtureRequest, local_ray: None) -> Iterator[Any]:
     from rlvr.learner.ray_learner import RankActor, RayLearner
 
     actor = ray.remote(RankActor).options(num_cpus=1, max_restarts=0)
-    made = RayLearner([actor.remote() for _ in range(request.param)])
+    made = RayLearner(lambda: [actor.remote() for _ in range(request.param)])
     yield made
     made.close()
 
@@ -79,8 +80,8 @@ def learner(request: pytest.FixtureRequest, local_ray: None) -> Iterator[Any]:
 stages = pytest.mark.parametrize("zero_stage", [0, 1, 2, 3])
 
 
-async def start(learner: Any, path: str, zero_stage: int) -> None:
-    await learner.start({**SETTINGS, "path": path, "zero_stage": zero_stage})
+async def start(learner: Any, path: str, zero_stage: int, **settings: object) -> None:
+    await learner.start({**SETTINGS, "path": path, "zero_stage": zero_stage, **settings})
 
 
 @stages
@@ -95,6 +96,7 @@ def test_updates_are_those_of_plain_torch(learner: Any, path: str, zero_stage: i
     figures, wanted = plain_updates(path, FIRST, SECOND)
     assert [(one.loss, one.grad_norm) for one in stats] == [pytest.approx(figure, rel=1e-5) for figure in figures]
     assert_weights(weights, wanted)
+    assert torch.equal(weights["lm_head.weight"], weights["model.embed_tokens.weight"])  # tied, sent under both names
     assert max(float((weights[name] - begin[name]).abs().max()) for name in begin) > RATE
     assert [one.applied for one in stats] == [True, True]
     assert stats[0].tokens == sum(len(sequence.loss_weights) for sequence in FIRST)
@@ -167,24 +169,24 @@ def test_every_tensor_changes_the_same_on_every_rank(learner: Any, path: str) ->
     async def go(zero_stage: int) -> tuple[Weights, Weights, list[tuple[float, ...]]]:
         await start(learner, path, zero_stage)
         before = await fetch(learner)
-        await learner.scale_parameters(by=0.1, seed=3)
+        await learner.perturb(by=0.1, seed=3)
         return before, await fetch(learner), await learner.logprobs(SECOND, 1.0)
 
     before, plain, logprobs = run(go(0))
     for name, tensor in before.items():
-        # A bias starts at zero and stays there under a factor.
-        assert torch.equal(plain[name], tensor) == (not tensor.any()), name
+        assert not torch.equal(plain[name], tensor), name
     _, sharded, others = run(go(3))
     assert_weights(sharded, plain)
     for row, other in zip(logprobs, others, strict=True):
         assert row == pytest.approx(other, abs=1e-5)
 
 
-def test_restart_with_another_architecture(learner: Any, path: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("zero_stage", [0, 1, 3])
+def test_restart_with_another_architecture(learner: Any, path: str, zero_stage: int, tmp_path: Path) -> None:
     other = write_tiny(tmp_path / "other", hidden=48, layers=2, seed=5)
 
     async def go() -> Weights:
-        await start(learner, path, 0)
+        await start(learner, path, zero_stage)
         await learner.update(SECOND, OBJECTIVE, RATE, TEMPERATURE)
         await learner.restart(other)
         await learner.update(FIRST, OBJECTIVE, RATE, TEMPERATURE)
@@ -192,3 +194,62 @@ def test_restart_with_another_architecture(learner: Any, path: str, tmp_path: Pa
 
     # Adam divides by the gradient's size, so a gradient near its epsilon carries its rounding into the weight.
     assert_weights(run(go()), plain_updates(other, FIRST)[1], atol=RATE / 100)
+
+
+def test_ranks_with_unequal_targets_gather_a_sharded_head_equally_often(learner: Any, tmp_path: Path) -> None:
+    # Wide enough that ZeRO-3 shards the head: it keeps tensors of fewer than 100 000 numbers whole on every rank.
+    wide = write_tiny(tmp_path / "wide", hidden=400)
+    uneven = [uneven_sequence(prompt=1, targets=50), uneven_sequence(prompt=40, targets=3)]  # 7 chunks against 1
+    uneven += [uneven_sequence(prompt=2, targets=20)]  # a micro-batch that the other rank lacks
+
+    async def go() -> tuple[UpdateStats, Weights, list[tuple[float, ...]]]:
+        await start(learner, wide, 3, chunk=8)
+        stats = await learner.update(uneven, OBJECTIVE, RATE, TEMPERATURE)
+        return stats, await fetch(learner), await learner.logprobs(uneven, TEMPERATURE)
+
+    stats, weights, logprobs = run(asyncio.wait_for(go(), timeout=120))
+    figures, wanted = plain_updates(wide, uneven)
+    assert weights["lm_head.weight"].numel() > 100_000
+    assert (stats.loss, stats.grad_norm) == pytest.approx(figures[0], rel=1e-5)
+    assert_weights(weights, wanted)
+    assert [len(row) for row in logprobs] == [50, 3, 20]
+
+
+def uneven_sequence(*, prompt: int, targets: int) -> TrainSequence:
+    return TrainSequence(
+        token_ids=tuple(range(3, 3 + prompt + targets)),
+        prompt_length=prompt,
+        loss_weights=(1.0 / targets,) * targets,
+        sampler_logprobs=(-5.5,) * targets,
+        advantages=(2.0,) * targets,
+    )
+
+
+def test_bfloat16_learns_goes_on_bit_for_bit_and_exports_bfloat16(learner: Any, path: str, tmp_path: Path) -> None:
+    from transformers import AutoModelForCausalLM
+
+    async def go() -> tuple[list[UpdateStats], UpdateStats, Weights, Weights, Weights]:
+        await start(learner, path, 0, dtype="bfloat16")
+        stats = [await learner.update(FIRST, ImitationObjective(), RATE, 1.0) for _ in range(4)]
+        await learner.save(tmp_path / "state")
+        await learner.export(tmp_path / "export")
+        exported = await fetch(learner)
+        stats.append(await learner.update(FIRST, ImitationObjective(), RATE, 1.0))
+        through = await fetch(learner)
+        await learner.restart(path)
+        await learner.load(tmp_path / "state")
+        again = await learner.update(FIRST, ImitationObjective(), RATE, 1.0)
+        return stats, again, exported, through, await fetch(learner)
+
+    stats, again, exported, through, resumed = run(go())
+    losses = [one.loss for one in stats]
+    assert losses == sorted(losses, reverse=True)
+    assert losses[-1] < 0.95 * losses[0]
+    assert (again.loss, again.grad_norm) == (stats[-1].loss, stats[-1].grad_norm)
+    assert all(torch.equal(resumed[name], tensor) for name, tensor in through.items())
+    assert json.loads((Path(path) / "config.json").read_text())["dtype"] == "float32"
+    assert json.loads((tmp_path / "export" / "config.json").read_text())["dtype"] == "bfloat16"
+    model = AutoModelForCausalLM.from_pretrained(tmp_path / "export")  # in the dtype the config names
+    for name, parameter in model.named_parameters():
+        assert parameter.dtype == torch.bfloat16
+        assert torch.equal(parameter.detach(), exported[name]), name

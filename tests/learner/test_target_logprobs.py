@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from rlvr.learner.logprobs import target_logprobs
+from rlvr.learner.logprobs import count_chunks, target_logprobs
 
 N, D, V = 7, 5, 11
 
@@ -49,3 +49,41 @@ def test_bfloat16_logits_are_normalised_in_float32() -> None:
     assert found.dtype == torch.float32
     wanted = head(hidden).float().log_softmax(-1)[torch.arange(N), torch.arange(N)]
     torch.testing.assert_close(found, wanted, atol=1e-6, rtol=0)
+
+
+class CountingHead(nn.Linear):
+    """Counts its calls forward and backward, as a sharded head would gather itself at each."""
+
+    def __init__(self) -> None:
+        super().__init__(D, V, bias=False)
+        self.calls: list[str] = []
+        self.register_full_backward_hook(lambda *_: self.calls.append("backward"))
+
+    def forward(self, hidden: torch.Tensor) -> torch.Tensor:
+        self.calls.append("forward")
+        return super().forward(hidden)
+
+
+@pytest.mark.parametrize(("targets", "chunk", "wanted"), [(0, 3, 1), (1, 3, 1), (3, 3, 1), (4, 3, 2), (7, 3, 3)])
+def test_chunks_are_the_calls_of_the_head(targets: int, chunk: int, wanted: int) -> None:
+    head = CountingHead()
+    target_logprobs(torch.ones(targets, D), head, torch.arange(targets), temperature=1.0, chunk=chunk)
+    assert count_chunks(targets, chunk) == wanted == len(head.calls)
+
+
+@pytest.mark.parametrize("chunks", [0, 3, 5])
+def test_extra_calls_of_the_head_change_no_number(chunks: int) -> None:
+    torch.manual_seed(0)
+    head, hidden, targets = CountingHead(), torch.randn(N, D, requires_grad=True), torch.arange(N)
+    leaves, weights = [hidden, head.weight], torch.randn(N)
+
+    def figures(count: int) -> list[torch.Tensor]:
+        head.calls.clear()
+        found, entropy = target_logprobs(hidden, head, targets, temperature=0.7, chunk=3, chunks=count)
+        return [found, entropy, *torch.autograd.grad((weights * found).sum(), leaves)]
+
+    plain, padded = figures(0), figures(chunks)
+    # Once forward, once more when backward makes the logits again, and backward itself.
+    assert (head.calls.count("forward"), head.calls.count("backward")) == (2 * max(3, chunks), max(3, chunks))
+    for one, other in zip(plain, padded, strict=True):
+        assert torch.equal(one, other)
