@@ -16,10 +16,15 @@ OBJECT_STORE_BYTES = 512 * 2**20  # on one CPU machine: weights and batches of s
 
 
 def check_devices(recipe: Recipe) -> None:
-    """Raise RecipeError where the recipe asks this machine for more GPUs, or for more machines, than there are."""
+    """Raise RecipeError where the recipe asks this machine for more GPUs, or for more machines, than there are.
+
+    On CPU it tells DeepSpeed so, which otherwise looks for GPUs and warns in every process that imports it.
+    """
     import torch
 
     cluster = recipe.cluster
+    if cluster.gpus_per_node == 0:
+        os.environ.setdefault("DS_ACCELERATOR", "cpu")
     if cluster.address is not None:
         return  # the cluster knows its machines; `start_ray` asks it
     if cluster.nodes > 1:
@@ -38,8 +43,6 @@ def logs_folder() -> str:
 
 def start_ray(recipe: Recipe) -> None:
     """Join the recipe's cluster, or start one on this machine that ends with this process."""
-    if recipe.cluster.gpus_per_node == 0:
-        os.environ.setdefault("DS_ACCELERATOR", "cpu")
     common: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
     if recipe.cluster.address is not None:
         _join(recipe.cluster.address, common)

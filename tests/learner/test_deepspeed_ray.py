@@ -65,14 +65,18 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> str:
     return write_tiny(tmp_path_factory.mktemp("tiny") / "model")
 
 
-@pytest.fixture(scope="module", params=[1, 2], ids=["one rank", "two ranks"])
-def learner(request: pytest.FixtureRequest, local_ray: None) -> Iterator[Any]:
+def new_learner(ranks: int) -> Any:
     import ray
 
     from rlvr.learner.ray_learner import RankActor, RayLearner
 
     actor = ray.remote(RankActor).options(num_cpus=1, max_restarts=0)
-    made = RayLearner(lambda: [actor.remote() for _ in range(request.param)])
+    return RayLearner(lambda: [actor.remote() for _ in range(ranks)])
+
+
+@pytest.fixture(scope="module", params=[1, 2], ids=["one rank", "two ranks"])
+def learner(request: pytest.FixtureRequest, local_ray: None) -> Iterator[Any]:
+    made = new_learner(request.param)
     yield made
     made.close()
 
@@ -196,23 +200,32 @@ def test_restart_with_another_architecture(learner: Any, path: str, zero_stage: 
     assert_weights(run(go()), plain_updates(other, FIRST)[1], atol=RATE / 100)
 
 
-def test_ranks_with_unequal_targets_gather_a_sharded_head_equally_often(learner: Any, tmp_path: Path) -> None:
+def test_ranks_with_unequal_targets_gather_a_sharded_head_equally_often(local_ray: None, tmp_path: Path) -> None:
     # Wide enough that ZeRO-3 shards the head: it keeps tensors of fewer than 100 000 numbers whole on every rank.
     wide = write_tiny(tmp_path / "wide", hidden=400)
     uneven = [uneven_sequence(prompt=1, targets=50), uneven_sequence(prompt=40, targets=3)]  # 7 chunks against 1
     uneven += [uneven_sequence(prompt=2, targets=20)]  # a micro-batch that the other rank lacks
 
-    async def go() -> tuple[UpdateStats, Weights, list[tuple[float, ...]]]:
-        await start(learner, wide, 3, chunk=8)
-        stats = await learner.update(uneven, OBJECTIVE, RATE, TEMPERATURE)
-        return stats, await fetch(learner), await learner.logprobs(uneven, TEMPERATURE)
+    async def go(ranks: int) -> tuple[UpdateStats, Weights, list[tuple[float, ...]]]:
+        learner = new_learner(ranks)
+        try:
+            await start(learner, wide, 3, chunk=8)
+            stats = await learner.update(uneven, OBJECTIVE, RATE, TEMPERATURE)
+            return stats, await fetch(learner), await learner.logprobs(uneven, TEMPERATURE)
+        finally:
+            learner.close()
 
-    stats, weights, logprobs = run(asyncio.wait_for(go(), timeout=120))
+    (one, plain, alone), (two, sharded, shared) = (run(asyncio.wait_for(go(ranks), timeout=120)) for ranks in (1, 2))
+    assert plain["lm_head.weight"].numel() > 100_000
+    assert_weights(sharded, plain)
+    # Looser against plain torch: Adam divides by a gradient's size, so one near its epsilon carries its rounding along.
     figures, wanted = plain_updates(wide, uneven)
-    assert weights["lm_head.weight"].numel() > 100_000
-    assert (stats.loss, stats.grad_norm) == pytest.approx(figures[0], rel=1e-5)
-    assert_weights(weights, wanted)
-    assert [len(row) for row in logprobs] == [50, 3, 20]
+    assert_weights(plain, wanted, atol=RATE / 10)
+    for stats in (one, two):
+        assert (stats.loss, stats.grad_norm) == pytest.approx(figures[0], rel=1e-5)
+    for row, other, sequence in zip(alone, shared, uneven, strict=True):
+        assert len(row) == len(sequence.loss_weights)
+        assert row == pytest.approx(other, abs=1e-5)
 
 
 def uneven_sequence(*, prompt: int, targets: int) -> TrainSequence:
@@ -230,15 +243,15 @@ def test_bfloat16_learns_goes_on_bit_for_bit_and_exports_bfloat16(learner: Any, 
 
     async def go() -> tuple[list[UpdateStats], UpdateStats, Weights, Weights, Weights]:
         await start(learner, path, 0, dtype="bfloat16")
-        stats = [await learner.update(FIRST, ImitationObjective(), RATE, 1.0) for _ in range(4)]
+        stats = [await learner.update(FIRST, ImitationObjective(), 10 * RATE, 1.0) for _ in range(4)]
         await learner.save(tmp_path / "state")
         await learner.export(tmp_path / "export")
         exported = await fetch(learner)
-        stats.append(await learner.update(FIRST, ImitationObjective(), RATE, 1.0))
+        stats.append(await learner.update(FIRST, ImitationObjective(), 10 * RATE, 1.0))
         through = await fetch(learner)
         await learner.restart(path)
         await learner.load(tmp_path / "state")
-        again = await learner.update(FIRST, ImitationObjective(), RATE, 1.0)
+        again = await learner.update(FIRST, ImitationObjective(), 10 * RATE, 1.0)
         return stats, again, exported, through, await fetch(learner)
 
     stats, again, exported, through, resumed = run(go())
