@@ -119,7 +119,7 @@ def fleet(path: str, local_ray: None) -> Iterator[Rig]:
     worker = ray.remote(RolloutWorker).options(num_cpus=1, max_restarts=0, max_concurrency=1000)
     rank = ray.remote(RankActor).options(num_cpus=1, max_restarts=0)
     sampler = RayFleet([worker.remote(settings, False)], chat, max_running=settings.max_running)
-    learner = RayLearner([rank.remote()])
+    learner = RayLearner(lambda: [rank.remote()])
 
     async def start() -> None:
         await asyncio.gather(sampler.start(), learner.start({**LEARNER, "path": path}))
