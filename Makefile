@@ -2,6 +2,8 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 BIN := .venv/bin
+# The set-up installs the GPU stack where it finds a GPU; engine and learner then share the first one.
+ON_GPU := $(shell nvidia-smi -L >/dev/null 2>&1 && echo cluster.gpus_per_node=1 engine.workers=1)
 # One thread a process: processes that share cores are many times slower with more.
 export OMP_NUM_THREADS := 1
 
@@ -14,7 +16,7 @@ setup: ## create .venv and install everything (CPU stack, or GPU where one is fo
 	@scripts/setup.sh
 
 quickstart: setup ## cold start, GRPO, distillation, evaluation and export on CPU, in minutes
-	@$(BIN)/rlvr run recipes/quickstart.yaml
+	@$(BIN)/rlvr run recipes/quickstart.yaml $(ON_GPU)
 
 lint: setup ## lint, formatting, types, import rules
 	@$(BIN)/ruff check .
