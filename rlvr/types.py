@@ -111,7 +111,7 @@ class CompletionGroup:
 class Verdict:
     """A judgement of one completion.
 
-    `invalid` is our failure (a crashed grader) and carries no reward; every other status is the model's doing and has
+    `invalid` is our failure (a crashed verifier) and carries no reward; every other status is the model's doing and has
     one. `answer` is what was extracted, `parts` the named components that sum to the reward.
     """
 
