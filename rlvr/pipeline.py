@@ -21,7 +21,7 @@ from ray.exceptions import RayError
 
 from rlvr.build import Crew, materialise, problem_sets
 from rlvr.cluster import check_devices, logs_folder, start_ray
-from rlvr.errors import RecipeError, RunLocked
+from rlvr.errors import RecipeError, RunLocked, UserError
 from rlvr.preflight import check_before_start, check_model
 from rlvr.recipe import EvalStage, Model, Recipe
 from rlvr.recipe_file import LoadedRecipe
@@ -43,11 +43,15 @@ def run_lock(root: Path) -> Iterator[None]:
 
     The kernel drops the lock with its holder, however it dies, so a lock file alone means nothing.
     """
-    root.mkdir(parents=True, exist_ok=True)
-    with (root / "lock").open("a+", encoding="utf-8") as handle:
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        handle = (root / "lock").open("a+", encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"{root}: no run folder can be here ({error.strerror}); choose another with --out") from error
+    with handle:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except BlockingIOError:
             handle.seek(0)
             owner = handle.read().strip() or "another process"
             raise RunLocked(f"{root}: in use by {owner}; wait for it, or run under another name=...") from None

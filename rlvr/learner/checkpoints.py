@@ -26,6 +26,7 @@ class Checkpoints:
         beside.mkdir(parents=True)
         await self.learner.save(beside)
         (beside / "state.json").write_text(json.dumps({"step": step, **state}))
+        os.sync()  # the name and the pointer must not reach the disk before what they point at
         shutil.rmtree(final, ignore_errors=True)
         beside.rename(final)
         pointer = self.folder / "latest.part"
