@@ -14,7 +14,8 @@ from statistics import NormalDist
 
 import numpy as np
 
-from rlvr.types import EvalRecord, Status
+from rlvr.errors import InvalidVerdicts
+from rlvr.types import EvalRecord, ScoredGroup, Status
 
 Z95 = NormalDist().inv_cdf(0.975)
 
@@ -145,3 +146,14 @@ def _valid_and_correct(record: EvalRecord) -> tuple[int, int]:
 
 def _mean(values: Sequence[float]) -> float:
     return float(np.mean(values)) if values else math.nan
+
+
+def refuse_invalid(groups: Sequence[ScoredGroup], *, most: float, where: str) -> None:
+    """Raise InvalidVerdicts where our own verifier failed on more than the share `most` of the completions."""
+    verdicts = [verdict for group in groups for verdict in group.verdicts]
+    invalid = [verdict for verdict in verdicts if verdict.status == "invalid"]
+    if len(invalid) > most * len(verdicts):
+        raise InvalidVerdicts(
+            f"{where}: {len(invalid)} of {len(verdicts)} verdicts are invalid, more than "
+            f"rewards.max_invalid_share {most}; the last says: {invalid[-1].detail}"
+        )

@@ -22,12 +22,13 @@ from ray.exceptions import RayError
 from rlvr.build import Crew, materialise, problem_sets
 from rlvr.cluster import check_devices, logs_folder, start_ray
 from rlvr.errors import RecipeError, RunLocked, UserError
+from rlvr.estimates import summarise
 from rlvr.preflight import check_before_start, check_model
 from rlvr.recipe import EvalStage, Model, Recipe
 from rlvr.recipe_file import LoadedRecipe
 from rlvr.report.html import write_report
 from rlvr.report.live import LiveView
-from rlvr.report.outcome import summary_lines
+from rlvr.report.outcome import summary_lines, with_interval
 from rlvr.report.run_folder import RunFolder, write_atomic
 from rlvr.stages import STAGES
 from rlvr.stages.context import Journal, StageContext
@@ -164,7 +165,14 @@ def evaluate(loaded: LoadedRecipe, model: str) -> None:
         folder = RunFolder(Path(scratch))
         with LiveView() as view:
             asyncio.run(_stages(recipe.model_copy(update={"stages": EVAL_ONLY}), folder, view, heldout, heldout))
-        print("\n".join(summary_lines(folder)))
+        summary = summarise(folder.eval_records("eval"))
+    print(f"{summary.problems} held-out problems, {summary.samples} samples each, 95% intervals over problems")
+    for name, estimate in (
+        ("pass@1", summary.pass_at_1),
+        (f"pass@{summary.samples}", summary.pass_at_k),
+        (f"maj@{summary.samples}", summary.maj_at_k),
+    ):
+        print(f"{name:8} {with_interval(estimate)}")
 
 
 EVAL_ONLY = {"eval": EvalStage(kind="eval", of=None)}

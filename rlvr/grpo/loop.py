@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import count, islice
 
-from rlvr.errors import InvalidVerdicts
+from rlvr.estimates import refuse_invalid
 from rlvr.grpo.credit import credit, train_sequences, uncredited
 from rlvr.grpo.loss import PolicyObjective
 from rlvr.grpo.metrics import group_metrics
@@ -102,7 +102,7 @@ class GrpoLoop:
         groups = [credit(group, settings.preset) for group in scored]
         record = [group or uncredited(scored[index]) for index, group in enumerate(groups)]
         self.tracker.write_rollouts(settings.stage, step, record)
-        self._refuse_invalid(scored, step)
+        refuse_invalid(scored, most=settings.max_invalid_share, where=f"step {step}")
         trained = [group for group in groups if group is not None]
         metrics["zero_signal_groups"] = float(len(groups) - len(trained))
         metrics["seconds_sample"] = sampled - began
@@ -149,13 +149,4 @@ class GrpoLoop:
             raise FloatingPointError(
                 f"step {step}: loss or gradient was not finite {NON_FINITE_LIMIT} times in a row (loss {stats.loss}); "
                 "lower the learning rate"
-            )
-
-    def _refuse_invalid(self, scored: Sequence[ScoredGroup], step: int) -> None:
-        verdicts = [verdict for group in scored for verdict in group.verdicts]
-        invalid = [verdict for verdict in verdicts if verdict.status == "invalid"]
-        if len(invalid) > self.settings.max_invalid_share * len(verdicts):
-            raise InvalidVerdicts(
-                f"step {step}: {len(invalid)} of {len(verdicts)} verdicts are invalid, more than "
-                f"rewards.max_invalid_share {self.settings.max_invalid_share}; the last says: {invalid[-1].detail}"
             )

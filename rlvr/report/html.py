@@ -200,20 +200,19 @@ def _stages(folder: RunFolder) -> Html:
     )
 
 
-def _doctor(document: Any) -> Html:
-    """Return the checks of `doctor.json`: a list of {"name", "passed", and figures or words about it}."""
-    checks = document.get("checks", []) if isinstance(document, dict) else document or []
+def _doctor(checks: Any) -> Html:
+    """Return the checks of `doctor.json`; what to change is told only where one failed."""
     rows = []
-    for check in checks:
-        passed = check.get("passed", check.get("ok"))
-        badge = tag("span", "✓ passed" if passed else "✗ failed", class_="badge good" if passed else "badge bad")
-        about = [
-            value for key, value in check.items() if key not in ("name", "passed", "ok") and value not in ("", None)
-        ]
-        rows.append([tag("b", str(check.get("name", ""))), badge, " · ".join(map(_plain, about))])
+    for check in checks or []:
+        failed = not check["ok"]
+        label, kind = ("✗ failed", " bad") if failed else ("seen", "") if check.get("note") else ("✓ passed", " good")
+        about = f"{check['figure']}; {check['fix']}" if failed else check["figure"]
+        badge = tag("span", label, class_=f"badge{kind}")
+        rows.append([tag("b", str(check["name"])), str(check.get("stage", "")), badge, _plain(about)])
     if not rows:
         return Html("")
-    return join(tag("h2", "Doctor's checks, before the first step"), _table(["check", "", ""], rows, text_columns=3))
+    heading = tag("h2", "Doctor's checks, before a model's first step")
+    return join(heading, _table(["check", "stage", "", ""], rows, text_columns=4))
 
 
 def _plain(value: Any) -> str:

@@ -9,9 +9,8 @@ from typing import Any
 
 from rlvr.build import Crew, eval_params, make_chat, make_prompts
 from rlvr.doctor import as_rows, examine, require, template_checks, verifier_checks
-from rlvr.errors import InvalidVerdicts
+from rlvr.estimates import summarise
 from rlvr.eval.evaluate import evaluate
-from rlvr.eval.metrics import summarise
 from rlvr.learner.checkpoints import Checkpoints
 from rlvr.learner.ray_learner import RayLearner
 from rlvr.ports import Learner
@@ -20,7 +19,7 @@ from rlvr.report.live import LiveView
 from rlvr.report.run_folder import RunFolder
 from rlvr.rollout.chat import read_template
 from rlvr.rollout.scored import VerifiedSampler
-from rlvr.types import CreditedGroup, Problem, Prompt, ScoredGroup
+from rlvr.types import CreditedGroup, Problem, Prompt
 
 
 class Journal:
@@ -60,18 +59,6 @@ class StageContext:
     def model_of(self, stage: str | None) -> str:
         """Return the model of a stage, or the newest."""
         return self.newest if stage is None else self.models[stage]
-
-
-def refuse_invalid(ctx: StageContext, groups: Sequence[ScoredGroup], where: str) -> None:
-    """Raise InvalidVerdicts where our own verifier failed on too many completions to trust the figure."""
-    verdicts = [verdict for group in groups for verdict in group.verdicts]
-    invalid = [verdict for verdict in verdicts if verdict.status == "invalid"]
-    most = ctx.recipe.rewards.max_invalid_share
-    if len(invalid) > most * len(verdicts):
-        raise InvalidVerdicts(
-            f"{where}: {len(invalid)} of {len(verdicts)} verdicts are invalid, more than "
-            f"rewards.max_invalid_share {most}; the last says: {invalid[-1].detail}"
-        )
 
 
 async def measure(ctx: StageContext, sampler: VerifiedSampler, path: str, name: str) -> None:

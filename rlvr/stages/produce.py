@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import yaml
@@ -11,7 +10,7 @@ import yaml
 from rlvr.build import make_chat, make_prompts, training_params
 from rlvr.distill.collect import collect, write_traces
 from rlvr.errors import DataError
-from rlvr.eval.metrics import summarise
+from rlvr.estimates import summarise
 from rlvr.recipe import EvalStage, ExportStage, Recipe, TracesStage
 from rlvr.report.run_folder import RunFolder
 from rlvr.stages.context import StageContext, examine_sampler, measure
@@ -62,8 +61,7 @@ def write_export(folder: RunFolder, recipe: Recipe, of: str, push: str | None) -
     from rlvr.export.hub import push as upload
 
     base, license = origin(recipe.model.path) if recipe.model.path else (None, None)
-    made = folder.result(of)
-    model = folder.root / made["model"] if made else Path(recipe.model.path or "")
+    model = folder.root / (folder.result(of) or {})["model"]
     before = list(recipe.stages)[: list(recipe.stages).index(of) + 1]
     facts = CardFacts(
         name=recipe.name,

@@ -12,11 +12,12 @@ from rlvr.build import make_chat, make_prompts, materialise, training_params
 from rlvr.data.families import find_family
 from rlvr.distill.collect import read_traces
 from rlvr.distill.imitate import ImitationSettings, imitate
+from rlvr.estimates import refuse_invalid
 from rlvr.grpo.loop import GrpoLoop, GrpoSettings
 from rlvr.grpo.presets import PRESETS
 from rlvr.learner.checkpoints import Checkpoints
 from rlvr.recipe import ColdstartStage, DistillStage, GrpoStage
-from rlvr.stages.context import StageContext, finish_model, prepare, refuse_invalid, resume
+from rlvr.stages.context import StageContext, finish_model, prepare, resume
 from rlvr.types import Problem, TrainSequence
 
 WARMUP_STEPS = 20  # of imitation
@@ -51,7 +52,7 @@ async def coldstart(ctx: StageContext, stage: ColdstartStage) -> dict[str, Any]:
         await sampler.update_weights(await learner.weights(), step)
         some = prompts[: stage.probe_problems]
         groups = [group async for group in sampler.scored_groups(some, replace(params, seed=params.seed + step))]
-        refuse_invalid(ctx, groups, f"{ctx.name} step {step}")
+        refuse_invalid(groups, most=recipe.rewards.max_invalid_share, where=f"{ctx.name} step {step}")
         return sum(verdict.correct for group in groups for verdict in group.verdicts) / len(groups)
 
     ctx.journal.view.stage(ctx.name, stage.steps)
@@ -74,7 +75,7 @@ async def coldstart(ctx: StageContext, stage: ColdstartStage) -> dict[str, Any]:
         probe=probe,
     )
     if step == stage.steps:
-        ctx.journal.view.message(f"{ctx.name}: took all {step} steps without reaching accuracy {stage.stop_accuracy}")
+        ctx.journal.view.message(f"{ctx.name}: took all {step} steps; it was to stop at accuracy {stage.stop_accuracy}")
     return await finish_model(ctx, learner, sampler, step)
 
 

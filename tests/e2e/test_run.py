@@ -129,6 +129,15 @@ def test_the_export_loads_in_transformers_and_vllm_with_the_same_greedy_tokens(
     assert all(len(row) > 1 for row in tokens[0])
 
 
+def test_eval_of_the_export_prints_every_figure(finished: tuple[RunFolder, str]) -> None:
+    command = [sys.executable, "-m", "rlvr.cli", "eval", str(RECIPE), "--model", str(finished[0].root / "export")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S)
+    assert done.returncode == 0, done.stderr[-3000:]
+    figures = done.stdout.splitlines()[-4:]
+    assert figures[0] == "16 held-out problems, 2 samples each, 95% intervals over problems"
+    assert [line.split()[0] for line in figures[1:]] == ["pass@1", "pass@2", "maj@2"]
+
+
 def test_killed_at_three_moments_it_goes_on_and_finishes(tmp_path: Path) -> None:
     """SIGKILL of the driver during the cold start, GRPO and the student's fine-tuning; no process outlives it."""
     folder = RunFolder(tmp_path / "micro")

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rlvr.eval.metrics import (
+from rlvr.estimates import (
     avg_at_k,
     interval,
     maj_at_k,

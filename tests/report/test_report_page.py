@@ -62,6 +62,17 @@ def test_a_whole_run(folder: RunFolder) -> None:
         assert words in shown.text
 
 
+def test_the_fix_of_a_check_is_told_only_where_it_failed(folder: RunFolder) -> None:
+    checks = [
+        {"stage": "grpo", "name": name, "ok": ok, "figure": "24 tokens", "fix": f"mend {name}", "note": False}
+        for name, ok in (("prompt", True), ("template", False))
+    ]
+    (folder.root / "doctor.json").write_text(json.dumps(checks))
+    shown = page(folder)
+    assert "24 tokens; mend template" in shown.text
+    assert "mend prompt" not in shown.text
+
+
 def test_the_page_needs_no_network_and_no_script(folder: RunFolder) -> None:
     raw = write_report(folder).read_text(encoding="utf-8")
     shown = Page(raw)
@@ -80,7 +91,9 @@ def test_what_a_model_wrote_is_shown_and_never_run(folder: RunFolder) -> None:
             for one in records("p", 0.5, 31, count=3)
         ]
         folder.write_eval(name, hostile)
-    (folder.root / "doctor.json").write_text(json.dumps([{"name": HOSTILE, "passed": False, "detail": HOSTILE}]))
+    (folder.root / "doctor.json").write_text(
+        json.dumps([{"stage": HOSTILE, "name": HOSTILE, "ok": False, "figure": HOSTILE, "fix": HOSTILE}])
+    )
     raw = write_report(folder).read_text(encoding="utf-8")
     shown = Page(raw)
     assert "<script" not in raw
