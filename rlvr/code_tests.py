@@ -17,15 +17,17 @@ Compare = Literal["equal", "close", "true", "false"]
 class CallTest:
     """One expression that the candidate's process evaluates, and what its value must be.
 
-    `expression` holds inputs only (`f([1, 2])`, `set(f("ab"))`); `expected` is a Python literal. `equal` compares with
-    `==`, `close` within `tolerance`, relative or absolute, `true` and `false` ask for the truth of the value and ignore
-    `expected`.
+    `expression` holds inputs only (`f([1, 2])`, `set(f("ab"))`); `expected` is text that `ast.literal_eval` reads.
+    `equal` compares with Python's `==` (so `4 == 4.0`, as the asserts of data sets have it); `close` is
+    `math.isclose(value, expected, rel_tol=relative, abs_tol=tolerance)`; `true` and `false` ask for the truth of the
+    value and ignore `expected`.
     """
 
     expression: str
     expected: str = "None"
     compare: Compare = "equal"
     tolerance: float = 0.0
+    relative: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +44,8 @@ class CodeTests:
 
     `prelude` runs in the candidate's process before its code (imports and helpers the question shows), `setup` after
     it. `checks` are test programs that cannot be split into call and expectation: each runs in a process of its own,
-    after `check_setup`, where `entry_point` is a stand-in that calls the candidate's function in its process.
+    after `check_setup`, where `entry_point` is a stand-in that calls the candidate's function in its process. A check
+    fails by raising. `setup` and `check_setup` are the data set's own code; neither holds an expected value.
     """
 
     entry_point: str = ""
