@@ -17,7 +17,8 @@ Finish = Literal["stop", "length"]
 class Problem:
     """A question with a checkable answer; `verifier` names who checks it.
 
-    `metadata` is JSON that the verifier needs beyond the answer (countdown's numbers, say).
+    `metadata` is JSON that the verifier needs beyond the answer (countdown's numbers, a row's columns). `system` is the
+    system message the question came with. A verifier of the user (`package.module:function`) may need no answer.
     """
 
     id: str
@@ -26,9 +27,10 @@ class Problem:
     verifier: str = "math"
     source: str = ""
     metadata: str = ""
+    system: str = ""
 
     def __post_init__(self) -> None:
-        if not self.question.strip() or not self.answer.strip():
+        if not self.question.strip() or not (self.answer.strip() or ":" in self.verifier):
             raise ValueError(f"problem {self.id!r} needs a question and an answer")
 
 

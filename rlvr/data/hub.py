@@ -1,13 +1,16 @@
-"""Problems from a data set of the Hugging Face hub, or a local folder in the same layout."""
+"""Problems from a data set of the Hugging Face hub, a local folder in the same layout, or one that `datasets` saved."""
 
 from __future__ import annotations
 
-from typing import Any
+from pathlib import Path
+from typing import Any, Final
 
 from rlvr.data.options import Options, read_options
 from rlvr.data.rows import Columns, printable, problem_from_row
 from rlvr.errors import DataError
 from rlvr.types import Problem
+
+_SAVED: Final = ("dataset_dict.json", "state.json")  # what `save_to_disk` leaves, of several splits and of one
 
 
 class _Hub(Columns):
@@ -19,6 +22,11 @@ def _dataset(name: str, chosen: _Hub) -> Any:
     import datasets
 
     try:
+        if Path(name).suffix == ".parquet" and Path(name).is_file():
+            return datasets.load_dataset("parquet", data_files={chosen.split: name}, split=chosen.split)
+        if any((Path(name) / mark).is_file() for mark in _SAVED):
+            saved = datasets.load_from_disk(name)
+            return saved[chosen.split] if isinstance(saved, datasets.DatasetDict) else saved
         return datasets.load_dataset(name, chosen.config, split=chosen.split)
     except Exception as error:  # noqa: BLE001  (the library raises network, parser and builder errors without one base)
         cause = error.__cause__ or error

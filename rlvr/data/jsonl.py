@@ -12,8 +12,8 @@ from rlvr.errors import DataError
 from rlvr.types import Problem
 
 
-def _rows(path: Path) -> Iterator[tuple[int, dict[str, object]]]:
-    """Yield (line number, object), blank lines skipped."""
+def read_rows(path: Path) -> Iterator[tuple[int, dict[str, object]]]:
+    """Yield (line number, object), blank lines skipped; raises DataError naming file, line and fix."""
     line = 0
     try:
         with path.open("rb") as file:
@@ -25,7 +25,7 @@ def _rows(path: Path) -> Iterator[tuple[int, dict[str, object]]]:
                         raise DataError(f"{path}:{line}: {text[:40]!r} is not a JSON object; write one object a line")
                     yield line, row
     except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
-        raise DataError(f"{path}: cannot read the problem file ({error.strerror}); check the path") from None
+        raise DataError(f"{path}: cannot read the file ({error.strerror}); check the path") from None
     except json.JSONDecodeError as error:
         raise DataError(
             f"{path}:{line}: bad JSON ({error.msg} at column {error.colno}); fix or drop the line"
@@ -45,7 +45,7 @@ def load(name: str, options: Options) -> list[Problem]:
     columns = read_options(Columns, str(path), options)
     lines: dict[str, int] = {}
     problems = []
-    for line, row in _rows(path):
+    for line, row in read_rows(path):
         where = f"{path}:{line}"
         problem = problem_from_row(row, where=where, default_id=where, source=str(path), columns=columns)
         first = lines.setdefault(problem.id, line)

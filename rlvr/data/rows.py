@@ -1,4 +1,8 @@
-"""One row of a file or data set to a Problem: columns, single-turn conversations, answers at the end of a solution."""
+"""One row of a file or data set to a Problem: columns, single-turn conversations, answers at the end of a solution.
+
+Beside rlvr's own columns it takes the rows of other tools as they are: TRL's `prompt` as text or messages with
+`answer`, `solution` or `ground_truth`, and verl's `reward_model.ground_truth`.
+"""
 
 from __future__ import annotations
 
@@ -13,33 +17,65 @@ from rlvr.errors import DataError
 from rlvr.types import Problem
 
 _QUESTION_COLUMNS: Final = ("question", "problem", "prompt")
+_ANSWER_COLUMNS: Final = ("answer", "solution", "ground_truth", "gold", "reward_model.ground_truth")
+_ASKING: Final = (["user"], ["system", "user"])  # the conversations that are one question
 _EXACT_FLOAT: Final = 2**53  # up to here every whole float is exact
 _FINAL_ANSWER: Final = re.compile(r"^####(.*)", re.MULTILINE)
+_BOX: Final = re.compile(r"\\(?:boxed|fbox)\s*\{")
+_BRACE_OR_ESCAPE: Final = re.compile(r"\\.|[{}]", re.DOTALL)
 _UNUSABLE: Final = re.compile("[\x00\ud800-\udfff]")  # no tokenizer or UTF-8 file takes a lone surrogate
 _GROUPED_NUMBER: Final = re.compile(r"-?\d{1,3}(,\d{3})+(\.\d+)?")
 
 
 class Columns(StrictOptions):
-    """Which columns hold the question (the first of question, problem, prompt when left out) and the answer."""
+    """Which columns hold question and answer (the first that is there of the known names), and who verifies the rows.
+
+    A dot leads into a nested column: `reward_model.ground_truth`. `verifier` stands in for the rows' own.
+    """
 
     question_column: str | None = None
-    answer_column: str = "answer"
+    answer_column: str | None = None
+    verifier: str | None = None
 
 
 def final_answer(text: str) -> str:
-    """Reduce a GSM8K-style solution to what follows its last `####`, thousands commas removed; else return `text`."""
+    r"""Reduce a worked solution to its answer, or return `text`.
+
+    That is what follows the last `####` (GSM8K; thousands commas removed), else what the last `\boxed{}` holds.
+    """
     marked = _FINAL_ANSWER.findall(text)
     if not marked:
-        return text.strip()
+        return (_last_box(text) or text).strip()
     answer = str(marked[-1]).strip()
     return answer.replace(",", "") if _GROUPED_NUMBER.fullmatch(answer) else answer
 
 
+def _last_box(text: str) -> str | None:
+    start = max((match.end() for match in _BOX.finditer(text)), default=len(text))
+    depth = 1
+    for match in _BRACE_OR_ESCAPE.finditer(text, start):
+        depth += {"{": 1, "}": -1}.get(match[0], 0)
+        if depth == 0:
+            return text[start : match.start()].strip()
+    return None
+
+
+def _at(row: Mapping[str, object], column: str) -> object:
+    """The cell of a column, or of one nested in it where a dot says so; None when there is none."""
+    if column in row:
+        return row[column]
+    outer, _, inner = column.partition(".")
+    held = row.get(outer)
+    return held.get(inner) if inner and isinstance(held, Mapping) else None
+
+
 def _message_text(messages: list[object], role: str) -> str | None:
-    """The content of the only message of `role` in a conversation; None when it has another shape."""
-    told = [message for message in messages if isinstance(message, Mapping) and message.get("role") == role]
-    content = told[0].get("content") if len(told) == 1 else None
-    return content if isinstance(content, str) else None
+    """The content of the only message of `role`; None for another shape, or a question that is no single turn."""
+    told = [message for message in messages if isinstance(message, Mapping)]
+    if role == "user" and [message.get("role") for message in told] not in _ASKING:
+        return None
+    contents = [message.get("content") for message in told if message.get("role") == role]
+    return contents[0] if len(contents) == 1 and isinstance(contents[0], str) else None
 
 
 def _text(value: object, role: str) -> str | None:
@@ -68,12 +104,13 @@ def _check_storable(text: str, *, column: str, where: str) -> None:
 
 
 def _cell(row: Mapping[str, object], column: str, *, role: str, where: str, option: str) -> str:
-    if column not in row:
+    cell = _at(row, column)
+    if cell is None and column not in row:
         columns = printable(", ".join(map(str, row))) or "none"
         raise DataError(f"{where}: no column {column!r} (columns: {columns}); add it or set {option}")
-    text = _text(row[column], role)
+    text = _text(cell, role)
     if text is None:
-        shown = json.dumps(row[column], default=str)[:80]  # ASCII only, controls as escapes
+        shown = json.dumps(cell, default=str)[:80]  # ASCII only, controls as escapes
         raise DataError(
             f"{where}: {printable(column)}={shown} must be text, a number or one {role} message; "
             "fill it in or drop the row"
@@ -82,23 +119,70 @@ def _cell(row: Mapping[str, object], column: str, *, role: str, where: str, opti
     return text
 
 
+def _answer(row: Mapping[str, object], *, where: str, columns: Columns) -> str:
+    there = (name for name in _ANSWER_COLUMNS if name in row or _at(row, name) is not None)
+    column = columns.answer_column or next(there, "answer")
+    answer = final_answer(_cell(row, column, role="assistant", where=where, option="answer_column"))
+    if not answer:
+        raise DataError(f"{where}: {printable(column)} has nothing after '####'; fill it in or drop the row")
+    return answer
+
+
+def _asked(row: Mapping[str, object], columns: Columns) -> str:
+    """The column that holds the question; messages go before text, since they are the whole prompt."""
+    if columns.question_column or isinstance(row.get("prompt"), list):
+        return columns.question_column or "prompt"
+    return next((name for name in _QUESTION_COLUMNS if name in row), "question")
+
+
+def _system(cell: object) -> str:
+    first = cell[0] if isinstance(cell, list) and cell else None
+    content = first.get("content") if isinstance(first, Mapping) and first.get("role") == "system" else None
+    return content if isinstance(content, str) else ""
+
+
+def columns_json(row: Mapping[str, object]) -> str:
+    """Return what of a row is JSON, for a verifier that reads more than the answer."""
+    kept = {}
+    for name, cell in row.items():
+        try:
+            kept[name] = json.loads(json.dumps(cell))
+        except (TypeError, ValueError, RecursionError):  # an image, a date: no verifier of text reads it
+            continue
+    return json.dumps(kept)
+
+
 def problem_from_row(
     row: Mapping[str, object], *, where: str, default_id: str, source: str, columns: Columns
 ) -> Problem:
     """Make the problem of one row; `where` is the place that errors name.
 
-    Raises DataError when a column is missing, empty, or neither text, a number nor a single-turn conversation, or when
-    it or the id holds a NUL or a lone surrogate.
+    Only verifiers other than "math" get the row's columns, as `metadata`; a function of the user may do without an
+    answer. Raises DataError when a column is missing, empty, or neither text, a number nor a single-turn conversation,
+    or when it or the id holds a NUL or a lone surrogate.
     """
-    asked = columns.question_column or next((name for name in _QUESTION_COLUMNS if name in row), "question")
+    asked = _asked(row, columns)
     question = _cell(row, asked, role="user", where=where, option="question_column")
-    solution = _cell(row, columns.answer_column, role="assistant", where=where, option="answer_column")
-    answer = final_answer(solution)
-    if not answer:
-        raise DataError(
-            f"{where}: {printable(columns.answer_column)} has nothing after '####'; fill it in or drop the row"
-        )
+    system = _system(_at(row, asked))
+    _check_storable(system, column=asked, where=where)
     given = row.get("id")
     problem_id = default_id if given is None or str(given).strip() == "" else str(given)
     _check_storable(problem_id, column="id", where=where)
-    return Problem(id=problem_id, question=question, answer=answer, source=source)
+    named = columns.verifier or row.get("verifier") or "math"
+    if not isinstance(named, str):
+        raise DataError(f"{where}: verifier={json.dumps(named, default=str)[:80]} must be the name of one")
+    try:
+        answer = _answer(row, where=where, columns=columns)
+    except DataError:
+        if ":" not in named or columns.answer_column:
+            raise
+        answer = ""
+    return Problem(
+        id=problem_id,
+        question=question,
+        answer=answer,
+        verifier=named,
+        source=source,
+        metadata="" if named == "math" else columns_json(row),
+        system=system,
+    )

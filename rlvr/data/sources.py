@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Final
 
 from rlvr.data import hub, jsonl
@@ -44,13 +45,20 @@ SOURCES: Final[dict[str, Source]] = {
 }
 
 
-def load_problems(*, source: str, name: str, count: int | None, seed: int, options: Options) -> tuple[Problem, ...]:
+def load_problems(
+    *, source: str, name: str, count: int | None, seed: int, options: Options, verifier: str | None = None
+) -> tuple[Problem, ...]:
     """Return the problems of a set: `count` distinct rule-made ones, or all or a seeded sample of a stored set.
 
-    Raises DataError on an unknown source, family or option, an unusable file, or a count above what there is.
+    `verifier` stands in for the problems' own. Raises DataError on an unknown source, family or option, an unusable
+    file, or a count above what there is.
     """
     if source not in SOURCES:
         raise DataError(f"unknown problem source {source!r}; {did_you_mean(source, SOURCES)}")
     if count is not None and count < 1:
         raise DataError(f"{name}: count {count} must be at least 1")
-    return tuple(SOURCES[source](name, count, seed, options))
+    if verifier is None:
+        return tuple(SOURCES[source](name, count, seed, options))
+    if source == "generate":
+        return tuple(replace(problem, verifier=verifier) for problem in SOURCES[source](name, count, seed, options))
+    return tuple(SOURCES[source](name, count, seed, {"verifier": verifier, **options}))

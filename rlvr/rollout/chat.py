@@ -37,8 +37,9 @@ class Chat:
             raise ModelError(f"model {path!r} names no eos_token_id; set it in its generation_config.json")
 
     def messages(self, problem: Problem) -> list[dict[str, str]]:
-        """Return the conversation up to the assistant's turn."""
-        system = [{"role": "system", "content": self.system}] if self.system else []
+        """Return the conversation up to the assistant's turn; the recipe's system message goes before the problem's."""
+        told = self.system or problem.system
+        system = [{"role": "system", "content": told}] if told else []
         return [*system, {"role": "user", "content": problem.question + self.instruction}]
 
     def render(self, messages: list[dict[str, str]], *, open_turn: bool) -> str:

@@ -185,7 +185,7 @@ def test_bytes_that_are_not_utf8(tmp_path):
 def test_missing_empty_and_folder(tmp_path):
     missing = tmp_path / "none.jsonl"
     assert refused(jsonl.load, str(missing)) == (
-        f"{missing}: cannot read the problem file (No such file or directory); check the path"
+        f"{missing}: cannot read the file (No such file or directory); check the path"
     )
     assert "Is a directory" in refused(jsonl.load, str(tmp_path))
     assert "holds no problems" in refused(jsonl.load, write(tmp_path))

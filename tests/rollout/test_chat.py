@@ -57,6 +57,13 @@ def test_system_and_instruction_are_rendered(path: str) -> None:
     assert text.startswith("<|im_start|>system\nThink.<|im_end|>\n<|im_start|>user\n1+2 Box it.<|im_end|>\n")
 
 
+def test_the_recipes_system_message_goes_before_the_problems_own(path: str, chat: Chat) -> None:
+    own = Problem(id="p", question="1+2", answer="3", system="Be brief.")
+    user = {"role": "user", "content": "1+2"}
+    assert chat.messages(own) == [{"role": "system", "content": "Be brief."}, user]
+    assert make_chat(path, system="Think.").messages(own) == [{"role": "system", "content": "Think."}, user]
+
+
 def test_a_template_that_opens_the_thinking_is_noticed(opening: Chat) -> None:
     prompt = opening.prompt(PROBLEM)
     assert prompt.prefill == "<think>\n"
