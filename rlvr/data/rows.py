@@ -1,7 +1,7 @@
 """One row of a file or data set to a Problem: columns, single-turn conversations, answers at the end of a solution.
 
 Beside rlvr's own columns it takes the rows of other tools as they are: TRL's `prompt` as text or messages with
-`answer`, `solution` or `ground_truth`, and verl's `reward_model.ground_truth`.
+`answer`, `solution` or `ground_truth`, and verl's `reward_model.ground_truth`. Rows with tests are code problems.
 """
 
 from __future__ import annotations
@@ -10,8 +10,10 @@ import json
 import math
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Final
 
+from rlvr.data import code_rows
 from rlvr.data.options import StrictOptions
 from rlvr.errors import DataError
 from rlvr.types import Problem
@@ -132,7 +134,8 @@ def _asked(row: Mapping[str, object], columns: Columns) -> str:
     """The column that holds the question; messages go before text, since they are the whole prompt."""
     if columns.question_column or isinstance(row.get("prompt"), list):
         return columns.question_column or "prompt"
-    return next((name for name in _QUESTION_COLUMNS if name in row), "question")
+    names = (*_QUESTION_COLUMNS, *(code_rows.QUESTION_COLUMNS if code_rows.is_code(row) else ()))
+    return next((name for name in names if name in row), "question")
 
 
 def _system(cell: object) -> str:
@@ -165,12 +168,16 @@ def problem_from_row(
     question = _cell(row, asked, role="user", where=where, option="question_column")
     system = _system(_at(row, asked))
     _check_storable(system, column=asked, where=where)
-    given = row.get("id")
+    given = row.get("id", row.get("task_id") if code_rows.is_code(row) else None)
     problem_id = default_id if given is None or str(given).strip() == "" else str(given)
     _check_storable(problem_id, column="id", where=where)
     named = columns.verifier or row.get("verifier") or "math"
     if not isinstance(named, str):
         raise DataError(f"{where}: verifier={json.dumps(named, default=str)[:80]} must be the name of one")
+    if named == "code" or (code_rows.is_code(row) and not (columns.verifier or row.get("verifier"))):
+        return _code_problem(
+            row, Problem(id=problem_id, question=question, answer="?", source=source, system=system), where
+        )
     try:
         answer = _answer(row, where=where, columns=columns)
     except DataError:
@@ -186,3 +193,10 @@ def problem_from_row(
         metadata="" if named == "math" else columns_json(row),
         system=system,
     )
+
+
+def _code_problem(row: Mapping[str, object], problem: Problem, where: str) -> Problem:
+    task = code_rows.code_task(row, problem.question, where=where)
+    for column, text in (("question", task.question), ("the reference", task.answer)):
+        _check_storable(text, column=column, where=where)
+    return replace(problem, question=task.question, answer=task.answer, verifier="code", metadata=task.tests.to_json())
