@@ -1,0 +1,1 @@
+"""Runs programs a model wrote: a warm interpreter forks and confines itself, the judge stays outside."""

@@ -1,0 +1,160 @@
+"""What runs inside a confined process: the candidate's program, or a test program beside a stand-in of its function.
+
+Standard library only. Everything here is in the hands of the program it runs: nothing it says is believed, its answers
+are compared outside, and no expected value is ever in reach of a candidate.
+"""
+
+from __future__ import annotations
+
+import builtins
+import os
+import sys
+import threading
+import types
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+from rlvr.rewards.sandbox.codec import BadFrame, Unencodable, decode, encode, receive, send
+
+REQUESTS, REPLIES = 3, 4
+MAX_MESSAGE = 500
+
+Message = dict[str, Any]
+
+
+def serve() -> None:
+    """Answer the judge's one request, then end the process."""
+    status = 0
+    try:
+        request = receive(REQUESTS)
+        MODES[request["mode"]](request)
+    except _Ended as error:
+        status = error.status
+    except BaseException as error:  # noqa: BLE001 - whatever a candidate raises is told, and ends its process alone
+        _tell({"error": _described(error)})
+    finally:
+        os._exit(status)
+
+
+class _Ended(Exception):
+    """The program is over, with an exit status."""
+
+    def __init__(self, status: int) -> None:
+        self.status = status
+
+
+def _calls(request: Message) -> None:
+    """Run the program, then evaluate every call in it; one reply each."""
+    namespace = _run(request, "solution")
+    for index, call in enumerate(request["calls"]):
+        try:
+            value = eval(call, namespace)  # the data set's inputs, in the process that is confined
+            reply = {"call": index, "value": encode(bool(value) if request["truth"][index] else value)}
+            send(REPLIES, reply)
+        except BaseException as error:  # noqa: BLE001 - the call failed, the next one may not
+            _tell({"call": index, "error": _described(error)})
+    _end()
+
+
+def _function(request: Message) -> None:
+    """Run the program, then call one function of it for as long as the judge asks."""
+    namespace = _run(request, "solution")
+    function = namespace.get(request["entry_point"])
+    _tell({"ready": callable(function)})
+    while True:
+        try:
+            asked = receive(REQUESTS)
+        except EOFError:
+            return
+        try:
+            arguments, named = decode(asked["arguments"])
+            send(REPLIES, {"value": encode(function(*arguments, **named))})  # type: ignore[misc]
+        except BaseException as error:  # noqa: BLE001 - the test program decides what an exception means
+            _tell({"error": _described(error)})
+
+
+def _program(request: Message) -> None:
+    """Run a whole program, with standard input and output."""
+    try:
+        _run(request, "__main__")
+        for thread in threading.enumerate():
+            if thread is not threading.current_thread() and not thread.daemon:
+                thread.join()
+    except SystemExit as error:
+        if error.code not in (None, 0):
+            raise RuntimeError(f"exited with {error.code!r}"[:MAX_MESSAGE]) from None
+    _end()
+
+
+def _check(request: Message) -> None:
+    """Run one test program of the data set, the candidate's function behind a stand-in; it passes or raises."""
+    namespace = _run({"code": request["setup"]}, "checks")
+    namespace[request["entry_point"]] = _stand_in
+    exec(_compiled(request["check"]), namespace)  # the data set's own test
+    _tell({"passed": True})
+    _end()
+
+
+def _stand_in(*arguments: Any, **named: Any) -> Any:
+    """Call the candidate's function, in its own process, through the judge."""
+    send(REPLIES, {"arguments": encode([list(arguments), named])})
+    reply = receive(REQUESTS)
+    if "value" in reply:
+        return decode(reply["value"])
+    raise _CandidateRaised(str(reply.get("error", ""))[:MAX_MESSAGE])
+
+
+class _CandidateRaised(Exception):
+    """The candidate's function raised, or answered with something that is no plain data."""
+
+
+MODES: dict[str, Callable[[Message], None]] = {
+    "calls": _calls,
+    "function": _function,
+    "program": _program,
+    "check": _check,
+}
+
+
+def _run(request: Message, name: str) -> dict[str, Any]:
+    module = types.ModuleType(name)
+    sys.modules[name] = module  # dataclasses and typing look their module up
+    namespace = module.__dict__
+    namespace["__builtins__"] = builtins
+    for part in ("prelude", "code", "setup"):
+        if source := request.get(part):
+            exec(_compiled(source), namespace)  # in the process that is confined
+    return namespace
+
+
+def _compiled(source: str) -> types.CodeType:
+    try:
+        return compile(source, "<solution>", "exec", dont_inherit=True)
+    except (SyntaxError, ValueError, RecursionError, MemoryError, OverflowError) as error:
+        raise _CannotCompile(_described(error)) from None
+
+
+class _CannotCompile(Exception):
+    """The program is no Python."""
+
+
+def _end() -> None:
+    with suppress(AttributeError, ValueError):  # a program may have closed or replaced it
+        sys.stdout.flush()
+    send(REPLIES, {"end": True})
+    raise _Ended(0)
+
+
+def _tell(message: Message) -> None:
+    try:
+        send(REPLIES, message)
+    except (OSError, Unencodable, BadFrame):
+        os._exit(1)
+
+
+def _described(error: BaseException) -> str:
+    try:
+        return f"{type(error).__name__}: {error}"[:MAX_MESSAGE]
+    except BaseException:  # noqa: BLE001 - a message that raises is no message
+        return type(error).__name__[:MAX_MESSAGE]
