@@ -87,8 +87,12 @@ def template_checks(chat: Chat, prompt: Prompt, *, trained: bool) -> Iterator[Ch
 
 
 async def verifier_checks(verifier: Verifier, prompt: Prompt) -> list[Check]:
-    """Check that a known right answer is correct, a wrong one is wrong, and none is none."""
+    """Check that a known right answer is correct, a wrong one is wrong, and none is none.
+
+    What a function of the user should say of a text only the user knows: it must give a verdict at all.
+    """
     problem = prompt.problem
+    own = ":" in problem.verifier
     cases = [
         ("a right answer", f"<think>because</think>\\boxed{{{problem.answer}}}", "correct"),
         ("a wrong answer", "<think>because</think>\\boxed{918273645}", "wrong"),
@@ -102,9 +106,11 @@ async def verifier_checks(verifier: Verifier, prompt: Prompt) -> list[Check]:
         checks.append(
             Check(
                 name=f"verifier on {name}",
-                ok=verdict.status == expected,
+                ok=verdict.status != "invalid" if own else verdict.status == expected,
                 figure=f"{verdict.status}, reward {verdict.reward}",
-                fix=f"expected {expected} for {text!r} of problem {problem.id!r}; check its answer and its verifier",
+                fix=f"{problem.verifier} fails: {verdict.detail}"
+                if own
+                else f"expected {expected} for {text!r} of problem {problem.id!r}; check its answer and its verifier",
             )
         )
     return checks

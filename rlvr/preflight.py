@@ -11,6 +11,7 @@ from rlvr.data.families import find_family
 from rlvr.errors import ModelError, RecipeError
 from rlvr.export.hub import check_repo
 from rlvr.recipe import ColdstartStage, DistillStage, ExportStage, GrpoStage, Model, Recipe, TracesStage
+from rlvr.rewards.compose import check_verifier
 from rlvr.types import Problem
 
 WEIGHTS = ("*.safetensors", "*.safetensors.index.json")
@@ -18,6 +19,8 @@ WEIGHTS = ("*.safetensors", "*.safetensors.index.json")
 
 def check_before_start(recipe: Recipe, train: tuple[Problem, ...], heldout: tuple[Problem, ...]) -> None:
     """Raise a one-line UserError for whatever in a run would fail later, as far as it shows without starting it."""
+    for problem in {problem.verifier: problem for problem in (*train, *heldout)}.values():
+        check_verifier(problem)
     trains = any(isinstance(stage, ColdstartStage | GrpoStage) for stage in recipe.stages.values())
     check_model(recipe, recipe.model, (*train, *heldout), trained=trains)
     for name, stage in recipe.stages.items():

@@ -10,7 +10,10 @@ from rlvr.types import Status
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """A status with its reason; `share` in [0, 1] is how much of the reward for a right answer it earns."""
+    """A status with its reason; `share` is how much of the reward for a right answer it earns.
+
+    It is in [0, 1], but for a reward function in TRL's form, which may return any number.
+    """
 
     status: Status
     detail: str = ""

@@ -173,13 +173,13 @@ def test_functions_of_the_user(required: RewardVerifier) -> None:
 )
 def test_unknown_verifiers_are_told(name: str, hint: str) -> None:
     with pytest.raises(RecipeError, match=hint):
-        check_verifier(name)
+        check_verifier(problem(verifier=name))
 
 
 def test_known_verifiers() -> None:
     assert sorted(VERIFIERS) == ["countdown", "math", "reasoning_gym"]
     for name in (*VERIFIERS, "json:loads"):
-        check_verifier(name)
+        check_verifier(problem(verifier=name))
 
 
 def test_labelled_cases(required: RewardVerifier) -> None:
