@@ -6,18 +6,21 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
+from rlvr.rewards.boxes import find_boxes, listed
 from rlvr.rewards.equality import exactly_equal
+from rlvr.rewards.formulas import bare_formula, formulas, is_prose, last_value
 
 OPEN, CLOSE = "<think>", "</think>"
-MAX_BOXES = 64
 
-_BOX = re.compile(r"\\(?:boxed|fbox)\s*\{")
-_BRACE_OR_ESCAPE = re.compile(r"\\.|[{}]", re.DOTALL)
 _TAGGED = re.compile(r"<answer>((?:(?!</?answer>).)*)</answer>", re.DOTALL)
 _HASHES = re.compile(r"^[ \t]*+####[ \t]*+(\S[^\n]*)$", re.MULTILINE)
 _SPOKEN = re.compile(r"\banswer(?:[ \t]++is\b[ \t]*+:?+|[ \t]*+:)[ \t]*+(?=\S)", re.IGNORECASE)
+_GOES_ON = re.compile(
+    r"\d|[$\\\\+*/^=<>(,-]|\b(?:[a-z]|or|and|not|times|plus|minus|over|pi|mod|to|than|about|half|dozen|hundred|thousand"
+    r"|\w*illion)\b",
+    re.IGNORECASE,
+)
 _SENTENCE_END = re.compile(r"[.!?](?=\s|$)|\*\*")
-_NUMBER = re.compile(r"(?<![\w.])-?(?:\d[\d,]*(?:\.\d+)?|\.\d+)(?:/\d+)?%?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,13 +43,21 @@ class Thinking:
         return self.thinking is None and not self.unclosed
 
 
+Reason = Literal["", "unclosed", "none", "blank", "only_in_thinking", "hedged", "unclosed_box", "too_many"]
+
+
 @dataclass(frozen=True, slots=True)
 class Extraction:
-    """The final answer, or None with the status and the reason why there is none."""
+    """The final answer, or None with the status and the reason why there is none.
+
+    `reason` is one word for programs, `detail` a line for people. An answer that was never given is `no_answer`; one
+    that was given in a form that must not count (unclosed thinking, a hedge, an unclosed box) is `malformed`.
+    """
 
     answer: str | None
     status: Literal["found", "no_answer", "malformed"]
     detail: str = ""
+    reason: Reason = ""
 
 
 def split_thinking(text: str) -> Thinking:
@@ -61,88 +72,80 @@ def split_thinking(text: str) -> Thinking:
     return Thinking(inside, text[end + len(CLOSE) :], wellformed=once and not text[:start].strip())
 
 
+def find_answer(split: Thinking, *, loose: bool) -> Extraction:
+    """Find the answer of a split text; one that stands only inside the thinking is none, and is told apart."""
+    if split.unclosed:
+        return Extraction(None, "malformed", "the thinking is not closed", "unclosed")
+    found = extract_answer(split.final, loose=loose)
+    if found.reason == "none" and split.thinking and extract_answer(split.thinking, loose=False).reason != "none":
+        return Extraction(None, "no_answer", "an answer stands only inside the thinking", "only_in_thinking")
+    return found
+
+
 def extract_answer(final: str, *, loose: bool) -> Extraction:
     r"""Find the answer in the part after the thinking.
 
     In this order: last `\boxed{}` or `\fbox{}`, last `<answer>`, last `#### n`, last "answer is" or "answer:", and
-    with `loose` the last number. Two boxes, or two `<answer>` parts, that differ are malformed: a hedge is no answer.
+    with `loose` the last formula or number. Boxes, or `<answer>` parts, that differ are malformed: a hedge is no
+    answer. Boxes with nothing but commas and "and" between them are one list.
     """
-    boxes = _boxes(final)
-    if isinstance(boxes, str):
-        return Extraction(None, "malformed", boxes)
-    found = _agreed(boxes, "box") or _agreed([m.strip() for m in _TAGGED.findall(final)], "<answer>")
+    found = _boxed(final) or _tagged(final)
     if found is not None:
         return found
     if lines := _HASHES.findall(final):
-        return Extraction(lines[-1].strip(), "found")
+        return _given(lines[-1].strip())
     ends = [match.end() for match in _SPOKEN.finditer(final)]
     if ends and (answer := _clip(final[ends[-1] :].partition("\n")[0])):
-        return Extraction(answer, "found")
-    if loose and (numbers := _NUMBER.findall(final)):
-        return Extraction(numbers[-1].rstrip(","), "found")
-    return Extraction(None, "no_answer", "no answer after the thinking")
+        return _given(last_value(answer) or answer if loose and is_prose(answer) else answer)
+    if loose and (value := last_value(final)):
+        return _given(value)
+    return Extraction(None, "no_answer", "no answer after the thinking", "none")
 
 
-def _agreed(candidates: list[str], what: str) -> Extraction | None:
-    if not candidates:
+def _given(answer: str) -> Extraction:
+    return Extraction(answer, "found")
+
+
+def _boxed(final: str) -> Extraction | None:
+    boxes = find_boxes(final)
+    if isinstance(boxes, str):
+        return Extraction(None, "malformed", boxes, "too_many" if boxes.startswith("more") else "unclosed_box")
+    if not boxes:
         return None
+    contents = [box.content for box in boxes]
+    if not contents[-1]:
+        return Extraction(None, "no_answer", "the last box is blank", "blank")
+    if _agree(contents):
+        return _given(contents[-1])
+    if (joined := listed(final, boxes)) is not None and all(contents):
+        return _given(joined)
+    return Extraction(None, "malformed", f"{len(boxes)} box answers that differ", "hedged")
+
+
+def _tagged(final: str) -> Extraction | None:
+    contents = [match.strip() for match in _TAGGED.findall(final)]
+    if not contents:
+        return None
+    if not contents[-1]:
+        return Extraction(None, "no_answer", "the last <answer> is blank", "blank")
+    if _agree(contents):
+        return _given(contents[-1])
+    return Extraction(None, "malformed", f"{len(contents)} <answer> answers that differ", "hedged")
+
+
+def _agree(candidates: list[str]) -> bool:
     last = candidates[-1]
-    if not last:
-        return Extraction(None, "no_answer", f"the last {what} is blank")
-    if all(other == last or exactly_equal(other, last) is True for other in candidates[:-1]):
-        return Extraction(last, "found")
-    return Extraction(None, "malformed", f"{len(candidates)} {what} answers that differ")
-
-
-def _boxes(text: str) -> list[str] | str:
-    """Contents of the outermost boxes, a box within a box unwrapped; a string says why there are none to use."""
-    found: list[str] = []
-    position = 0
-    while (match := _BOX.search(text, position)) is not None:
-        if _escaped(text, match.start()):
-            position = match.end()
-            continue
-        if len(found) == MAX_BOXES:
-            return f"more than {MAX_BOXES} boxes"
-        end = _closing(text, match.end())
-        if end < 0:
-            return "a box that is not closed"
-        found.append(_unboxed(text[match.end() : end]))
-        position = end + 1
-    return found
-
-
-def _unboxed(content: str) -> str:
-    """Peel boxes that hold nothing but another box, at most a few deep."""
-    content = content.strip()
-    for _ in range(4):
-        match = _BOX.match(content)
-        if match is None or _closing(content, match.end()) != len(content) - 1:
-            break
-        content = content[match.end() : -1].strip()
-    return content
-
-
-def _escaped(text: str, position: int) -> bool:
-    """Whether the backslash at `position` is the second half of a line break (an odd run stands before it)."""
-    before = position
-    while before > 0 and text[before - 1] == "\\":
-        before -= 1
-    return (position - before) % 2 == 1
-
-
-def _closing(text: str, position: int) -> int:
-    """Index of the brace that closes the group whose content starts at `position`, or -1."""
-    depth = 1
-    for match in _BRACE_OR_ESCAPE.finditer(text, position):
-        depth += {"{": 1, "}": -1}.get(match.group(), 0)
-        if depth == 0:
-            return match.start()
-    return -1
+    return all(other == last or exactly_equal(other, last) is True for other in candidates[:-1])
 
 
 def _clip(sentence: str) -> str:
-    """Cut a spoken answer at the end of its sentence, and drop emphasis and dollars around it."""
+    """Cut a spoken answer at the end of its sentence, and drop emphasis, dollars and words after its only formula."""
     sentence = sentence.lstrip("*: \t")
     end = _SENTENCE_END.search(sentence)
-    return (sentence[: end.start()] if end else sentence).strip("*$ \t")
+    spoken = (sentence[: end.start()] if end else sentence).strip("* \t")
+    found = formulas(spoken)
+    if len(found) == 1 and found[0].start == 0 and found[0].content and not is_prose(found[0].content):
+        rest = spoken[found[0].end :]
+        if not _GOES_ON.search(rest):
+            return found[0].content + ("%" if rest.lstrip().startswith(("%", "\\%", "percent")) else "")
+    return (bare_formula(spoken) or spoken).strip("$ \t")

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import re
+
+from rlvr.rewards.normalise import brackets, nesting
 
 MAX_LENGTH = 600
 MAX_DEPTH = 24
@@ -10,41 +13,79 @@ MAX_DIGITS = 300
 MAX_EXPONENT = 5000
 MAX_POWER_DEPTH = 2
 MAX_FACTORIAL = 500
+MAX_TERMS = 2000
+MAX_NEGATIVE_EXPONENT = 60
+MAX_SUM_NUMBER = 100
 
+_POWER_OF_GROUP = re.compile(r"[)\]}] ?\^ ?\{? ?([0-9]{1,4})")
+_TINY = re.compile(r"\^ ?[{(]? ?- ?[{(]? ?([0-9]+)")
+_SUM = re.compile(r"\\(?:sum|prod)(?![a-zA-Z])")
 _FORBIDDEN = re.compile(
-    r"\\(?:sum|prod|coprod|o?i*int|lim|limsup|liminf|input|include|newcommand|renewcommand|def|let|gdef|edef|catcode"
+    r"\\(?:coprod|o?i*int|lim|limsup|liminf|input|include|newcommand|renewcommand|def|let|gdef|edef|catcode"
     r"|csname|write|read|openin|openout|immediate|usepackage)(?![a-zA-Z])"
     r"|\\begin ?\{ ?(?!(?:[pbvBV]|small)?matrix|array|cases)|__|\\frac ?\{ ?d ?\^|\\frac ?\{ ?\\partial"
 )
 _LONG_NUMBER = re.compile(rf"[0-9]{{{MAX_DIGITS + 1}}}")
 _POWER = re.compile(r"(?:\^|\*\*) ?(?:\{|\()? ?[+-]? ?([0-9]+)")
 _NUMERIC_TOWER = re.compile(r"(?:\^|\*\*)[ {(+-]*[0-9.][0-9. {}()]*(?:\^|\*\*)")
+_POWER_OF_GROUP = re.compile(r"[)\]}] ?\^ ?\{? ?([0-9]{1,4})")
+_TINY = re.compile(r"\^ ?[{(]? ?- ?[{(]? ?([0-9]+)")
 _FACTORIAL = re.compile(r"([0-9]+)\s*!|([)}\]!])\s*!")
+_NUMBERS = re.compile("[0-9]+")
 _BINOMIAL = re.compile(r"\\[dt]?binom[^0-9]*([0-9]+)")
 
 
-def refusal(text: str) -> str | None:
-    """Say why a normalised text must not be evaluated, or None where it may. Linear in the text."""
+def refusal(text: str, *, sums: bool = False) -> str | None:
+    """Say why a normalised text must not be evaluated, or None where it may. Linear in the text.
+
+    Sums and products are evaluated only where the reference has one too (`sums`): elsewhere to repeat the question
+    would be an answer.
+    """
     if len(text) > MAX_LENGTH:
         return f"longer than {MAX_LENGTH} characters"
-    if _depth(text) > MAX_DEPTH:
+    if nesting(text) > MAX_DEPTH:
         return f"nested deeper than {MAX_DEPTH}"
     if _LONG_NUMBER.search(text):
         return f"a number of more than {MAX_DIGITS} digits"
     if (match := _FORBIDDEN.search(text)) is not None:
         return f"{match.group().strip()!r} is not evaluated"
+    if (match := _SUM.search(text)) is not None and (not sums or _long_sum(text)):
+        return f"{match.group()!r} is not evaluated"
     if any(_above(power, MAX_EXPONENT) for power in _POWER.findall(text)):
         return f"an exponent above {MAX_EXPONENT}"
+    if any(_above(power, MAX_NEGATIVE_EXPONENT) for power in _TINY.findall(text)):
+        return f"an exponent below -{MAX_NEGATIVE_EXPONENT}"
     if _NUMERIC_TOWER.search(text) or _power_depth(text) > MAX_POWER_DEPTH:
         return "a tower of powers"
-    return _big_product(text)
+    return _big_product(text) or _big_expansion(text)
+
+
+def _big_expansion(text: str) -> str | None:
+    """A power of a sum has binom(n + k - 1, k - 1) terms: x + y + z to the 200th has 20301."""
+    opened = {end: start for start, end in brackets(text).items()}
+    for match in _POWER_OF_GROUP.finditer(text):
+        start = opened.get(match.start())
+        terms = 1 + sum(text.count(sign, start, match.start()) for sign in "+-")
+        if start is not None and terms > 1 and math.comb(int(match[1]) + terms - 1, terms - 1) > MAX_TERMS:
+            return f"an expansion into more than {MAX_TERMS} terms"
+    return None
+
+
+def has_sum(text: str) -> bool:
+    """Whether there is a sum or product sign."""
+    return _SUM.search(text) is not None
+
+
+def _long_sum(text: str) -> bool:
+    many = len(_SUM.findall(text)) > 1 or "\\infty" in text
+    return many or any(_above(number, MAX_SUM_NUMBER) for number in _NUMBERS.findall(text))
 
 
 def _big_product(text: str) -> str | None:
     for number, closing in _FACTORIAL.findall(text):
         if _above(number, MAX_FACTORIAL) or closing == "!":
             return f"a factorial above {MAX_FACTORIAL}"
-        if closing and (text.count("!") > 1 or "^" in text or any(_above(n, 50) for n in re.findall("[0-9]+", text))):
+        if closing and (text.count("!") > 1 or "^" in text or any(_above(n, 50) for n in _NUMBERS.findall(text))):
             return "a factorial of an expression"
     if any(_above(number, 10 * MAX_FACTORIAL) for number in _BINOMIAL.findall(text)):
         return f"a binomial above {10 * MAX_FACTORIAL}"
@@ -75,15 +116,4 @@ def _power_depth(text: str) -> int:
             raised = False
         elif char != " ":
             raised = False
-    return deepest
-
-
-def _depth(text: str) -> int:
-    depth = deepest = 0
-    for char in text:
-        if char in "([{":
-            depth += 1
-            deepest = max(deepest, depth)
-        elif char in ")]}":
-            depth -= 1
     return deepest

@@ -6,10 +6,12 @@ import asyncio
 from collections import OrderedDict
 from concurrent.futures import Future
 
+from rlvr.rewards.conventions import EXACT, MathConventions
 from rlvr.rewards.equality import exactly_equal
-from rlvr.rewards.guard import refusal
+from rlvr.rewards.guard import has_sum, refusal
+from rlvr.rewards.items import read_items
 from rlvr.rewards.judgement import RIGHT, WRONG, Judgement, without_value
-from rlvr.rewards.normalise import normalise
+from rlvr.rewards.normalise import TEXT_GROUP, normalise
 from rlvr.rewards.pool import Reply, WorkerPool
 
 CACHED = 8192
@@ -18,8 +20,9 @@ CACHED = 8192
 class MathAnswers:
     """Judges answers against a reference; equal questions to the workers are asked once, also at the same time."""
 
-    def __init__(self, pool: WorkerPool) -> None:
+    def __init__(self, pool: WorkerPool, conventions: MathConventions = EXACT) -> None:
         self._pool = pool
+        self._conventions = conventions
         self._asked: OrderedDict[tuple[str, str], Future[Reply]] = OrderedDict()
 
     async def judge(self, gold: str, answer: str) -> Judgement:
@@ -27,25 +30,43 @@ class MathAnswers:
 
         A reference that must not be evaluated, or is no formula, is compared as text.
         """
-        equal = exactly_equal(gold, answer)
+        equal = exactly_equal(gold, answer, self._conventions)
         if equal is not None:
             return RIGHT if equal else WRONG
         left, right = normalise(gold), normalise(answer)
-        if (reason := refusal(right)) is not None:
+        if (reason := refusal(right, sums=has_sum(left))) is not None:
             return Judgement("malformed", f"refused: {reason}")
-        if (reason := refusal(left)) is not None:
+        if (reason := refusal(left, sums=True)) is not None:
             return Judgement("wrong", f"the reference answer is compared as text: {reason}")
-        reply = await asyncio.shield(asyncio.wrap_future(self._ask(left, right)))
+        if self._conventions.units == "require" and _groups(left) != _groups(right):
+            return Judgement("wrong", "the units differ")
+        reply = await asyncio.shield(asyncio.wrap_future(self._ask(*self._spelled(left, right))))
         if reply.outcome != "done":
             return without_value(reply)
         return RIGHT if reply.value["equal"] else Judgement("wrong", reply.value["detail"])
+
+    def _spelled(self, gold: str, answer: str) -> tuple[str, str]:
+        """Write the conventions into the texts, so that algebra sees a tuple and a fraction where they are meant."""
+        texts = [gold, answer]
+        if self._conventions.ordered_lists and all((items := read_items(t)) and items.kind == "" for t in texts):
+            texts = [f"({text})" for text in texts]
+        if self._conventions.percent != "either":
+            hundredth = r"\cdot\frac{1}{100}" if self._conventions.percent == "fraction" else ""
+            texts = [text.replace("%", hundredth) for text in texts]
+        return texts[0], texts[1]
 
     def _ask(self, gold: str, answer: str) -> Future[Reply]:
         key = (gold, answer)
         known = self._asked.get(key)
         if known is None or (known.done() and (known.cancelled() or known.result().outcome == "failed")):
-            known = self._asked[key] = self._pool.submit({"gold": gold, "answer": answer})
+            request = {"gold": gold, "answer": answer, "tolerance": self._conventions.tolerance}
+            known = self._asked[key] = self._pool.submit(request)
         self._asked.move_to_end(key)
         if len(self._asked) > CACHED:
             self._asked.popitem(last=False)
         return known
+
+
+def _groups(text: str) -> list[str]:
+    """What stands in text groups, sorted."""
+    return sorted(group.strip() for group in TEXT_GROUP.findall(text))

@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import Any
 
 from math_verify import LatexExtractionConfig, parse, verify
-from sympy import I, Symbol
+from sympy import Expr, FiniteSet, I, Interval, MatrixBase, Symbol, Tuple
 
 _DECIMAL = re.compile(r"(?<![\w.])(\d*)\.(\d+)(?![\w.])")
 # Only the LaTeX grammar: the library's plain-expression parser evaluates text as Python.
@@ -15,10 +15,12 @@ _CONFIG = (LatexExtractionConfig(boxed_match_priority=0),)
 _COMPLEX_I = Symbol("i", real=False)  # how the parser spells the i of a text it takes for complex
 _ROUNDING = 12
 _PRECISION = 30
+_DIGITS = 240  # a true zero evaluates to about 10^-_DIGITS, the smallest difference the guard lets pass is far larger
+_ZERO_DIGITS = 200
 
 
 def answer(request: dict[str, Any]) -> dict[str, Any]:
-    """Reply whether `request["answer"]` equals `request["gold"]`, both normalised."""
+    """Reply whether `request["answer"]` equals `request["gold"]`, both normalised, within `request["tolerance"]`."""
     gold = _parsed(request["gold"])
     if not gold:
         return {"equal": False, "detail": "the reference answer is no formula and is compared as text"}
@@ -27,6 +29,11 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
         return {"equal": False, "detail": "the answer cannot be read as a formula"}
     limits = {"float_rounding": _ROUNDING, "numeric_precision": _PRECISION, "timeout_seconds": None}
     equal = verify(list(gold), list(found), allow_set_relation_comp=True, **limits)
+    if equal and _differ(gold[0], found[0]):
+        return {"equal": False, "detail": "the values differ after many digits"}
+    tolerance = float(request.get("tolerance", 0.0))
+    if not equal and tolerance:
+        equal = _near(gold[0], found[0], tolerance)
     return {"equal": bool(equal), "detail": ""}
 
 
@@ -41,3 +48,39 @@ def _parsed(text: str) -> tuple[Any, ...]:
 def _as_fraction(match: re.Match[str]) -> str:
     whole, decimals = match.groups()
     return f"\\frac{{{int((whole or '0') + decimals)}}}{{{10 ** len(decimals)}}}"
+
+
+def _differ(gold: Any, found: Any) -> bool:
+    """Whether two constants the library takes for equal differ beyond the digits it looked at."""
+    if not (_constant(gold) and _constant(found)):
+        return False
+    try:
+        gap = abs((gold - found).evalf(15, maxn=_DIGITS))
+        return bool(gap > 10 ** -float(_ZERO_DIGITS))
+    except (ValueError, TypeError, ArithmeticError):  # what sympy raises where it has no number; the library decided
+        return False
+
+
+def _constant(value: Any) -> bool:
+    return isinstance(value, Expr) and not value.free_symbols
+
+
+def _near(gold: Any, found: Any, tolerance: float) -> bool:
+    """Whether numbers, or the parts of tuples, sets, intervals and matrices, agree to a relative error."""
+    if _constant(gold) and _constant(found):
+        try:
+            return bool(abs((found - gold).evalf()) <= tolerance * abs(gold.evalf()))
+        except (ValueError, TypeError, ArithmeticError):  # no number comes of it: not near
+            return False
+    if isinstance(gold, MatrixBase) and isinstance(found, MatrixBase):
+        return gold.shape == found.shape and _all_near(gold.flat(), found.flat(), tolerance)
+    if isinstance(gold, Interval) and isinstance(found, Interval):
+        sides = gold.left_open == found.left_open and gold.right_open == found.right_open
+        return sides and _all_near((gold.start, gold.end), (found.start, found.end), tolerance)
+    if isinstance(gold, Tuple | FiniteSet) and isinstance(found, Tuple | FiniteSet) and type(gold) is type(found):
+        return _all_near(tuple(gold.args), tuple(found.args), tolerance)
+    return False
+
+
+def _all_near(gold: Any, found: Any, tolerance: float) -> bool:
+    return len(gold) == len(found) and all(_near(*pair, tolerance) for pair in zip(gold, found, strict=True))

@@ -20,10 +20,13 @@ _SYMBOLS = str.maketrans(
 _REWRITES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
     (re.compile(pattern), replacement)
     for pattern, replacement in (
+        (r"(?<!\\)\\\\(?=[a-zA-Z])(?!.*\\begin)", r"\\"),
         (r"\\\$|\$|\\!\s*|\\(?:left|right|[bB]igg?[lr]?)(?![a-zA-Z])\.?|\\(?:display|text)style(?![a-zA-Z])", ""),
         (r"(?<!\\)\\[()\[\]]", ""),
         (r"(?<!\\)\\(?:[,;: ]|q?quad(?![a-zA-Z]))|~", " "),
-        (r"\{,\}", ","),
+        (r"\{ ?, ?\}", ","),
+        (r"\\langle(?![a-zA-Z])", "("),
+        (r"\\rangle(?![a-zA-Z])", ")"),
         (r"\\[dtc]frac(?![a-zA-Z])", r"\\frac"),
         (r"\\(?:leq|leqslant)(?![a-zA-Z])|<=", r"\\le "),
         (r"\\(?:geq|geqslant)(?![a-zA-Z])|>=", r"\\ge "),
@@ -36,10 +39,15 @@ _REWRITES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"\\(frac|sqrt)\s*([0-9A-Za-z])", r"\\\1{\2}"),
         (r"(\\frac\s*\{[^{}]*\})\s*([0-9A-Za-z])", r"\1{\2}"),
         (r"\s*\^\s*(?:\\circ|\{\s*\\circ\s*\})|(?<=[0-9])\s+degrees?\b|\\degree\b", ""),
-        (r"\\%|(?<=[0-9])\s*(?:percent\b|\\text\s*\{\s*percent\s*\})", "%"),
+        (r"\\%|(?<=[0-9])\s*(?:(?:percent|percentage|pct)\b|\\text\s*\{\s*percent\s*\})", "%"),
         (r"\s+", " "),
     )
 )
+_JOINED = re.compile(
+    r"(?<=[0-9)}\]])\s*,?\s*(?:(?<![a-zA-Z])(?:and|or)(?![a-zA-Z])|\\text\s*\{\s*,?\s*(?:and|or)\s*\})\s*(?=\S)"
+)
+_ORDER = re.compile(r"[<>]|\\(?:le|ge|ne)(?![a-zA-Z])")
+TEXT_GROUP = re.compile(r"\\text ?\{([^{}]*)\}")
 _TEXT = re.compile(r"\\text ?\{")
 _IDLE_SPACE = re.compile(r"(?<![0-9]) (?=[0-9])|(?<![A-Za-z]) (?=[A-Za-z])| (?![0-9A-Za-z])")
 _RAISED = re.compile("[⁰¹²³⁴-⁹⁺⁻⁽⁾ⁿⁱ]+")
@@ -64,6 +72,8 @@ def normalise(text: str) -> str:
     text = "".join(char for char in text if char >= " " and char != "\x7f")
     for pattern, replacement in _REWRITES:
         text = pattern.sub(replacement, text)
+    if ("and" in text or "or" in text) and not _ORDER.search(text):  # between inequalities the word matters
+        text = _JOINED.sub("; ", text)
     return unwrap(_whole_text(text.strip().rstrip(".,;: ")))
 
 
@@ -105,18 +115,35 @@ def brackets(text: str) -> dict[int, int]:
     return partner
 
 
-def split_commas(text: str) -> list[str]:
-    """Split at commas and semicolons outside all brackets."""
+def nesting(text: str) -> int:
+    """How deep brackets of any kind are nested."""
+    depth = deepest = 0
+    for char in text:
+        if char in "([{":
+            depth += 1
+            deepest = max(deepest, depth)
+        elif char in ")]}":
+            depth -= 1
+    return deepest
+
+
+def split_outside(text: str, separators: str) -> list[str]:
+    """Split at any of `separators` outside all brackets."""
     parts, depth, start = [], 0, 0
     for index, char in enumerate(text):
         if char in "([{":
             depth += 1
         elif char in ")]}":
             depth -= 1
-        elif char in ",;" and depth == 0:
+        elif char in separators and depth == 0:
             parts.append(text[start:index].strip())
             start = index + 1
     return [*parts, text[start:].strip()]
+
+
+def split_commas(text: str) -> list[str]:
+    """Split at commas and semicolons outside all brackets."""
+    return split_outside(text, ",;")
 
 
 def _has_comma(text: str, start: int, end: int) -> bool:

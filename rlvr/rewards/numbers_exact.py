@@ -6,9 +6,11 @@ import re
 from dataclasses import dataclass
 from fractions import Fraction
 
+from rlvr.rewards.conventions import EXACT, MathConventions
+
 MAX_DIGITS = 1000
 
-_DIGITS = r"(?:\d{1,3}(?:,\d{3})+|\d{1,3}(?: \d{3})+|\d+)"
+_DIGITS = r"(?:[1-9]\d{0,2}(?:,\d{3})+|[1-9]\d{0,2}(?: \d{3})+|\d+)"
 _DECIMAL = rf"({_DIGITS})?(?:\.(\d*))?"
 _PLAIN = re.compile(rf"{_DECIMAL}(?:[eE]([+-]?\d{{1,3}}))?")
 _POWER_OF_TEN = re.compile(rf"{_DECIMAL} ?(?:\\times|\\cdot|\*) ?10 ?\^ ?\{{? ?([+-]?\d{{1,3}}) ?\}}?")
@@ -22,8 +24,13 @@ _UNIT_WORDS = r"(?:[a-zA-Z]{3,}|cm|mm|km|kg|mg|ft|in|lb|lbs|oz|ml|mL|hr|mi|yd|am
 _UNIT = re.compile(
     r"(?P<number>.*[\d}]) ?"
     rf"(?:\\text ?\{{(?P<wrapped>[^{{}}]{{1,40}})\}}|(?<=[\d}}]) (?P<words>{_UNIT_WORDS}(?: {_UNIT_WORDS})*))"
-    r"(?: ?\^ ?\{? ?[23] ?\}?)?"
+    r"(?: ?\^ ?\{? ?(?P<power>[0-9]) ?\}?)?"
 )
+_BASED = re.compile(
+    r"(?P<sign>-?)(?P<digits>[0-9]+) ?_ ?(?:\{ ?(?:\\text ?\{ ?)?(?P<base>[0-9]+)[ }]*|(?P<digit>[0-9]))"
+)
+_COMMA_DECIMAL = re.compile(r"(?P<whole>-?(?:\d{1,3}(?:\.\d{3})+|\d+)),(?P<decimals>\d+)(?P<percent> ?%?)")
+_THOUSANDS = re.compile(r"-?[1-9]\d{0,2},\d{3} ?%?")
 _MULTIPLIERS = frozenset(
     ("hundred", "thousand", "million", "billion", "trillion", "dozen", "half", "score", "and", "or", "mod", "base")
 )
@@ -37,15 +44,36 @@ class Quantity:
     percent: bool = False
     unit: str = ""
 
-    def same(self, other: Quantity) -> bool:
-        """Equal numbers; 50% equals 50 and 0.5 (both are usual), and only a unit on both sides must agree."""
-        if self.unit and other.unit and self.unit != other.unit:
+    def same(self, other: Quantity, conventions: MathConventions = EXACT) -> bool:
+        """Whether `other` answers this reference; units that both name must agree under every convention."""
+        if self.unit != other.unit and ((self.unit and other.unit) or conventions.units == "require"):
             return False
-        if self.value == other.value:
+        if conventions.percent == "fraction":
+            return _close(self.as_fraction, other.as_fraction, conventions.tolerance)
+        if _close(self.value, other.value, conventions.tolerance):
             return True
-        left = self.value / 100 if self.percent else self.value
-        right = other.value / 100 if other.percent else other.value
-        return self.percent != other.percent and left == right
+        if conventions.percent == "points" or self.percent == other.percent:
+            return False
+        return _close(self.as_fraction, other.as_fraction, conventions.tolerance)
+
+    @property
+    def as_fraction(self) -> Fraction:
+        """The value with a percent sign read as a hundredth."""
+        return self.value / 100 if self.percent else self.value
+
+
+def _close(gold: Fraction, answer: Fraction, tolerance: float) -> bool:
+    if gold == answer or not tolerance:
+        return gold == answer
+    return abs(answer - gold) <= Fraction(tolerance) * abs(gold)
+
+
+def point_for_comma(text: str) -> str:
+    """Write 1,22 as 1.22, and 1.234,5 as 1234.5; any other text, 1,234 among them, comes back as it is."""
+    match = _COMMA_DECIMAL.fullmatch(text)
+    if match is None or _THOUSANDS.fullmatch(text):
+        return text
+    return f"{match['whole'].replace('.', '')}.{match['decimals']}{match['percent']}"
 
 
 def read_quantity(text: str) -> Quantity | None:
@@ -57,13 +85,16 @@ def read_quantity(text: str) -> Quantity | None:
     if text.endswith("%"):
         value = read_number(text[:-1].rstrip())
         return None if value is None else Quantity(value, percent=True)
-    match = _UNIT.fullmatch(text) if text[-1:] in "}abcdefghijklmnopqrstuvwxyzL23" else None
+    if (match := _BASED.fullmatch(text)) is not None:
+        return Quantity(Fraction(int(match["sign"] + match["digits"])), unit=f"base {match['base'] or match['digit']}")
+    match = _UNIT.fullmatch(text) if text[-1:] in "}abcdefghijklmnopqrstuvwxyzL0123456789" else None
     if match is None or (value := read_number(match["number"])) is None:
         return None
     unit = (match["wrapped"] or match["words"]).strip().strip(".").lower()
     if not unit or _MULTIPLIERS.intersection(unit.split()):
         return None
-    return Quantity(value, unit=unit.rstrip("s"))
+    power = match["power"] or ""
+    return Quantity(value, unit=unit.rstrip("s") + (f"^{power}" if power else ""))
 
 
 def read_number(text: str) -> Fraction | None:

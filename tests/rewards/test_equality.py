@@ -1,10 +1,13 @@
 import time
 from fractions import Fraction
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rlvr.errors import RecipeError
+from rlvr.rewards.conventions import MathConventions
 from rlvr.rewards.equality import exactly_equal
 from rlvr.rewards.guard import refusal
 from rlvr.rewards.normalise import normalise
@@ -96,6 +99,32 @@ def test_numbers_are_exact(text: str, value: Fraction | None) -> None:
         (r"\text{odd}", "even", False),
         ("3", "three", False),
         ("3", "x", False),
+        ("5,040", "5,40", False),
+        (r"5,\!040", r"5,\!40", False),
+        ("0,111", "111", False),
+        ("1010_2", "1010", True),
+        ("1010_{2}", "1010_{3}", False),
+        ("1010_2", "10", False),
+        (r"3\text{ m}^2", r"3\text{ m}^3", False),
+        ("(1,2)", "-(1,2)", False),
+        ("-(1,2)", r"-\left(1, 2\right)", True),
+        ("6,8", r"8 \text{ and } 6", True),
+        ("6", "6 or 8", False),
+        ("19, 46, and 82", r"19, 46, \text{ and } 82", True),
+        (r"x>1 \text{ and } x<5", r"x>1 \text{ or } x<5", False),
+        (r"1 \pm \sqrt{19}", r"1-\sqrt{19}, 1+\sqrt{19}", True),
+        ("p=5,q=2;p=7,q=3", r"q=3, p=7 \text{ and } p=5, q=2", True),
+        ("a=1,b=2;a=3,b=4", "a=1,b=4;a=3,b=2", None),
+        ("(5,8)", "(x, y) = (5, 8)", True),
+        (r"(\frac{1}{5},2)", r"\\left(\\frac{1}{5},2\\right)", True),
+        ("(1,2)", r"\langle 1, 2 \rangle", True),
+        ("28", "28 pct", True),
+        ("D", r"\textbf{(D)}\ 12", True),
+        ("12", r"\textbf{(D)}\ 12", True),
+        ("D", r"\textbf{(C)}\ 12", False),
+        ("(D) Alina", "(D) Bob", False),
+        ("D", "(D)(C)", None),
+        ("D", "(D) or (C)", None),
         ("ab", "ba", None),
         ("x^2+2x+1", "(x+1)^2", None),
         ("3", "", False),
@@ -103,6 +132,50 @@ def test_numbers_are_exact(text: str, value: Fraction | None) -> None:
 )
 def test_equality_by_value(gold: str, answer: str, equal: bool | None) -> None:
     assert exactly_equal(gold, answer) is equal
+
+
+ORDERED = MathConventions(ordered_lists=True)
+FRACTION, POINTS = MathConventions(percent="fraction"), MathConventions(percent="points")
+UNITS, COMMA = MathConventions(units="require"), MathConventions(decimal_comma=True)
+NEAR = MathConventions(tolerance=0.01)
+
+
+@pytest.mark.parametrize(
+    ("conventions", "gold", "answer", "equal"),
+    [
+        (ORDERED, "1,2", "2,1", False),
+        (ORDERED, "1,2", "1, 2", True),
+        (ORDERED, r"\{1,2\}", r"\{2,1\}", True),
+        (FRACTION, "0.5", r"50\%", True),
+        (FRACTION, "50", r"50\%", False),
+        (FRACTION, r"50\%", r"\frac{1}{2}", True),
+        (POINTS, "50", r"50\%", True),
+        (POINTS, "0.5", r"50\%", False),
+        (UNITS, r"12 \text{ cm}", "12", False),
+        (UNITS, r"12 \text{ cm}", "12 cm", True),
+        (UNITS, "12", r"12 \text{ cm}", False),
+        (COMMA, "1.22", "1,22", True),
+        (COMMA, "1234.5", "1.234,5", True),
+        (COMMA, "1234", "1,234", True),
+        (COMMA, "1.234", "1,234", False),
+        (COMMA, "1,2", "2,1", True),
+        (NEAR, r"\frac{1}{3}", "0.333", True),
+        (NEAR, r"\frac{1}{3}", "0.33", True),
+        (NEAR, r"\frac{1}{3}", "0.34", False),
+        (NEAR, "(1,100)", "(1,101)", True),
+        (NEAR, "(1,100)", "(1,102)", False),
+        (NEAR, "0", "0.001", False),
+        (NEAR, "-5", "5", False),
+    ],
+)
+def test_conventions(conventions: MathConventions, gold: str, answer: str, equal: bool) -> None:
+    assert exactly_equal(gold, answer, conventions) is equal
+
+
+@pytest.mark.parametrize("wrong", [{"percent": "both"}, {"units": "drop"}, {"tolerance": 0.5}, {"tolerance": -1e-9}])
+def test_conventions_are_checked(wrong: dict[str, Any]) -> None:
+    with pytest.raises(RecipeError):
+        MathConventions(**wrong)
 
 
 mathlike = st.text(alphabet=r"0123456789+-*/^=<>.,;:()[]{}\ %$!xyab", max_size=40) | st.text(max_size=20)
@@ -148,6 +221,9 @@ HOSTILE = {
     "file": r"\input{/etc/passwd}",
     "macro": r"\newcommand{\x}{5}\x",
     "code": '__import__("os")',
+    "expansion": "(x+y+z)^{200}",
+    "tiny base": "0.1^{-99}",
+    "repeated question": r"\sum_{k=1}^{10} k",
     "derivative": r"\frac{d^{50}}{dx^{50}} e^x",
 }
 
@@ -162,6 +238,14 @@ def test_guard_refuses(name: str) -> None:
 )
 def test_guard_lets_honest_answers_pass(text: str) -> None:
     assert refusal(normalise(text)) is None
+
+
+def test_a_sum_is_evaluated_only_where_the_reference_is_one() -> None:
+    short = r"\sum_{k=0}^{n-1} F_k"
+    assert refusal(short) is not None
+    assert refusal(short, sums=True) is None
+    assert refusal(r"\sum_{n=1}^{101} \frac{1}{n}", sums=True) is not None
+    assert refusal(r"\sum_{n=1}^{\infty} \frac{1}{n}", sums=True) is not None
 
 
 @pytest.mark.parametrize(

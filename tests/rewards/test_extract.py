@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rlvr.rewards.extract import Thinking, extract_answer, split_thinking
+from rlvr.rewards.extract import Thinking, extract_answer, find_answer, split_thinking
 
 
 @pytest.mark.parametrize(
@@ -107,3 +107,97 @@ def test_total(text: str, loose: bool) -> None:
     found = extract_answer(split.final, loose=loose)
     assert (found.answer is not None) == (found.status == "found")
     assert found.answer is None or found.answer.strip() == found.answer != ""
+
+
+@pytest.mark.parametrize(
+    ("final", "answer"),
+    [
+        (r"\boxed{1}, \boxed{2} and \boxed{3}", "1, 2, 3"),
+        (r"$\boxed{(1,2)} \quad \text{and} \quad \boxed{(3,4)}$", "(1,2), (3,4)"),
+        (r"\boxed{3} apples and \boxed{4} pears", "3, 4"),
+        (r"$y_1 = \boxed{2x}$ and $y_2 = \boxed{3x}$", "2x, 3x"),
+        (r"\boxed{3}, so \boxed{3}", "3"),
+    ],
+)
+def test_boxes_with_only_commas_and_ands_between_are_one_list(final: str, answer: str) -> None:
+    assert extract_answer(final, loose=False).answer == answer
+
+
+@pytest.mark.parametrize(
+    "final",
+    [
+        r"\boxed{3} or \boxed{4}",
+        r"\boxed{3} \boxed{4}",
+        r"\boxed{3}, or rather \boxed{4}",
+        r"\boxed{3}, wait, and now \boxed{4}",
+        r"\boxed{3} and not \boxed{4}",
+        r"\boxed{3}, \boxed{4} or \boxed{5}",
+        r"\boxed{4}%\boxed{3}",
+    ],
+)
+def test_a_hedge_is_no_list(final: str) -> None:
+    found = extract_answer(final, loose=True)
+    assert (found.answer, found.status, found.reason) == (None, "malformed", "hedged")
+
+
+@pytest.mark.parametrize(
+    ("text", "status", "reason"),
+    [
+        (r"<think>so \boxed{3}", "malformed", "unclosed"),
+        (r"<think>a</think>b<think>\boxed{3}", "malformed", "unclosed"),
+        (r"<think>so \boxed{3}</think>I do not know", "no_answer", "only_in_thinking"),
+        (r"\boxed{3}</think>", "no_answer", "only_in_thinking"),
+        ("<think>the answer is 3</think>", "no_answer", "only_in_thinking"),
+        ("<think>hm</think>I do not know", "no_answer", "none"),
+        (r"<think>a</think>\boxed{}", "no_answer", "blank"),
+        (r"<think>a</think><answer> </answer>", "no_answer", "blank"),
+        (r"<think>a</think>\boxed{3", "malformed", "unclosed_box"),
+        (r"<think>a</think>" + r"\boxed{3}" * 65, "malformed", "too_many"),
+        (r"<think>a</think>\boxed{3} or \boxed{4}", "malformed", "hedged"),
+        (r"<think>\boxed{4}</think>\boxed{3}", "found", ""),
+    ],
+)
+def test_each_way_to_have_no_answer_is_told_apart(text: str, status: str, reason: str) -> None:
+    found = find_answer(split_thinking(text), loose=False)
+    assert (found.status, found.reason) == (status, reason)
+    assert bool(found.detail) == (status != "found")
+
+
+@pytest.mark.parametrize(
+    ("final", "answer"),
+    [
+        (r"Thus $x = 3$, and so $y = \frac{1}{2}$.", r"\frac{1}{2}"),
+        (r"We get \[ 2 + 2 = 4 \]", "4"),
+        (r"so $x = 1 + 2 = 3 \approx 3.1$", "3"),
+        (r"the line is $2x + y = z + 1$", "2x + y = z + 1"),
+        (r"She makes $18 a day and $20 at night", "20"),
+        ("in all $28$ percent", "28%"),
+        ("1 204 pears", "1 204"),
+        (r"\frac{10}{9}", r"\frac{10}{9}"),
+        ("$1$, $2$ and $3$", "1, 2, 3"),
+        ("Final Answer: The largest $n$ is 34.", "34"),
+        (r"The answer is $\frac12$ of the cake.", r"\frac12"),
+        ("The answer is $5$ or $6$.", "5, 6"),
+        ("broken $ \n 9 \n $", "9"),
+        (r"the matrix $\begin{pmatrix}1 \\ 2\end{pmatrix}$.", r"\begin{pmatrix}1 \\ 2\end{pmatrix}"),
+        (r"so $x \ne 5$ and $x > 3$", "x > 3"),
+        ("AZYUK2A", "AZYUK2A"),
+    ],
+)
+def test_loose_takes_the_last_formula_or_number(final: str, answer: str) -> None:
+    assert extract_answer(final, loose=True).answer == answer
+
+
+@pytest.mark.parametrize(
+    ("final", "answer"),
+    [
+        ("The answer is $5$ dollars.", "5"),
+        ("The answer is $28$ percent.", "28%"),
+        ("The answer is $5$ or six.", "5$ or six"),
+        ("The answer is $2$ times 3.", "2$ times 3"),
+        ("The answer is $2$ thousand.", "2$ thousand"),
+        ("The answer is $18 a day.", "18 a day"),
+    ],
+)
+def test_words_after_a_spoken_formula_are_dropped_only_where_they_change_nothing(final: str, answer: str) -> None:
+    assert extract_answer(final, loose=False).answer == answer
