@@ -15,6 +15,7 @@ from rlvr.rewards.normalise import TEXT_GROUP, normalise
 from rlvr.rewards.pool import Reply, WorkerPool
 
 CACHED = 8192
+_ABANDONED = Reply("failed", detail="whoever asked was cancelled")
 
 
 class MathAnswers:
@@ -40,7 +41,7 @@ class MathAnswers:
             return Judgement("wrong", f"the reference answer is compared as text: {reason}")
         if self._conventions.units == "require" and _groups(left) != _groups(right):
             return Judgement("wrong", "the units differ")
-        reply = await asyncio.shield(asyncio.wrap_future(self._ask(*self._spelled(left, right))))
+        reply = await self._ask(self._spelled(left, right))
         if reply.outcome != "done":
             return without_value(reply)
         return RIGHT if reply.value["equal"] else Judgement("wrong", reply.value["detail"])
@@ -55,16 +56,28 @@ class MathAnswers:
             texts = [text.replace("%", hundredth) for text in texts]
         return texts[0], texts[1]
 
-    def _ask(self, gold: str, answer: str) -> Future[Reply]:
-        key = (gold, answer)
-        known = self._asked.get(key)
-        if known is None or (known.done() and (known.cancelled() or known.result().outcome == "failed")):
-            request = {"gold": gold, "answer": answer, "tolerance": self._conventions.tolerance}
-            known = self._asked[key] = self._pool.submit(request)
-        self._asked.move_to_end(key)
+    async def _ask(self, key: tuple[str, str]) -> Reply:
+        """Ask the workers once a pair of texts; whoever asks the same meanwhile, from any loop, waits for that reply."""
+        while True:
+            known = self._asked.get(key)
+            if known is None or (known.done() and known.result().outcome == "failed"):
+                return await self._ask_first(key)
+            self._asked.move_to_end(key)
+            reply = await asyncio.shield(asyncio.wrap_future(known))
+            if reply is not _ABANDONED:
+                return reply
+
+    async def _ask_first(self, key: tuple[str, str]) -> Reply:
+        asked = self._asked[key] = Future()
         if len(self._asked) > CACHED:
             self._asked.popitem(last=False)
-        return known
+        reply = _ABANDONED  # stays where this caller is cancelled: the next one asks anew
+        try:
+            request = {"gold": key[0], "answer": key[1], "tolerance": self._conventions.tolerance}
+            reply = await self._pool.ask(request)
+        finally:
+            asked.set_result(reply)
+        return reply
 
 
 def _groups(text: str) -> list[str]:

@@ -1,7 +1,7 @@
-"""Worker processes the parent owns: each is started when needed, killed at its deadline and replaced.
+"""Worker processes the parent owns: each is forked when needed, killed at its deadline and replaced.
 
-A driver thread a worker talks to it, so one pool serves asyncio loops and threads alike. The thread lives as long as
-its worker: the kernel ties a child's parent-death signal to the thread that started it.
+A driver thread a worker talks to it, so one pool serves asyncio loops and threads alike, also within a Ray actor. A
+replacement is forked from a process that has imported the library, which takes milliseconds.
 """
 
 from __future__ import annotations
@@ -10,22 +10,22 @@ import asyncio
 import json
 import os
 import queue
-import select
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Mapping
 from concurrent.futures import Future
-from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path
-from signal import SIGKILL, SIGTERM
 from typing import Any, Literal
 
-START_LIMIT_S = 120.0
-_ATTEMPTS = 2
-_ROOT = Path(__file__).resolve().parents[2]
+from rlvr.rewards.places import Places
+from rlvr.rewards.processes import End, Gone, Late, NoStart, Starved, Worker, Zygote
+
+MAX_WAITING = 4096  # requests in the queue; a submitter waits for a place
+# A text that may have ended its worker gets one more try. A worker killed from outside is not its text's fault: it gets
+# these many tries, and more while they have not taken its deadline together.
+_TRIES_SUSPECT, _TRIES = 2, 6
+# What a worker keeps in memory grows with what it has seen, so it is replaced now and then.
+_CHECKS_A_WORKER = 2000
 
 Request = Mapping[str, object]
 
@@ -43,60 +43,87 @@ class Reply:
 
 
 _Job = tuple[bytes, "Future[Reply]"]
+_CLOSED = Reply("failed", detail="the verifier pool is closed")
 
 
 class WorkerPool:
-    """At most `workers` processes for one task of `rlvr.rewards.worker`; a check may take `deadline_s` wall seconds."""
+    """At most `workers` processes for one task of `rlvr.rewards.worker`; a check may take `deadline_s` wall seconds.
+
+    A check that had less than half of its deadline as processor time when it ended is given up to as much again, and
+    counts as our failure after that, so the text alone can cause a `timeout`.
+    """
 
     def __init__(self, task: str, *, workers: int, deadline_s: float) -> None:
         self._task = task
-        self._workers = workers
+        self._count = workers
         self._deadline_s = deadline_s
+        self._owner = os.getpid()
+        self._places = Places(MAX_WAITING)
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
-        self._threads: list[threading.Thread] = []
-        self._children: dict[int, _Child] = {}
+        self._drivers: list[threading.Thread] = []
+        self._workers: dict[int, Worker] = {}
+        self._zygote: Zygote | None = None
         self._closed = False
 
     def submit(self, request: Request) -> Future[Reply]:
-        """Queue a JSON request; the future never raises. Starts a worker while there are fewer than allowed."""
-        future: Future[Reply] = Future()
-        line = json.dumps(request).encode() + b"\n"
-        with self._lock:
-            if self._closed:
-                future.set_result(Reply("failed", detail="the verifier pool is closed"))
-                return future
-            if len(self._threads) < self._workers:
-                thread = threading.Thread(target=self._drive, name=f"rlvr-{self._task}", daemon=True)
-                self._threads.append(thread)
-                thread.start()
-            self._jobs.put((line, future))
-        return future
+        """Queue a JSON request and return a future that never raises; blocks while `MAX_WAITING` wait already."""
+        line = _line(request)
+        if self._owner == os.getpid():
+            self._places.take()
+        return self._enter(line)
 
     async def ask(self, request: Request) -> Reply:
-        """`submit` for asyncio."""
-        return await asyncio.wrap_future(self.submit(request))
+        """`submit` for asyncio: awaits its place in the queue, then the reply."""
+        line = _line(request)
+        if self._owner == os.getpid():
+            await self._places.take_async()
+        return await asyncio.wrap_future(self._enter(line))
 
     @property
     def pids(self) -> tuple[int, ...]:
         """Process ids of the workers that now run."""
         with self._lock:
-            return tuple(child.pid for child in self._children.values())
+            return tuple(worker.pid for worker in self._workers.values())
 
     def close(self) -> None:
         """Kill every worker and wait for it; requests under way or queued are answered `failed`."""
         with self._lock:
             self._closed = True
-            for child in self._children.values():
-                child.kill()
-        for _ in self._threads:
+            zygote, drivers = self._zygote, list(self._drivers)
+            for worker in self._workers.values():
+                worker.hang_up()
+        if zygote is not None and not zygote.ready:
+            zygote.kill()
+        self._places.open()
+        for _ in drivers:
             self._jobs.put(None)
-        for thread in self._threads:
-            thread.join()
+        for driver in drivers:
+            driver.join()
+        if zygote is not None:
+            zygote.kill()
 
-    def _drive(self) -> None:
-        slot = threading.get_ident()
+    def _enter(self, line: bytes) -> Future[Reply]:
+        """Queue a line that has its place; starts a driver while there are fewer than workers allowed."""
+        future: Future[Reply] = Future()
+        if self._owner != os.getpid():  # threads and locks do not survive a fork
+            future.set_result(Reply("failed", detail=f"the verifier pool belongs to process {self._owner}"))
+            return future
+        with self._lock:
+            if self._closed:
+                future.set_result(_CLOSED)
+                return future
+            if len(self._drivers) < self._count:
+                slot = len(self._drivers)
+                driver = threading.Thread(target=self._drive, args=(slot,), name=f"rlvr-{self._task}", daemon=True)
+                self._drivers.append(driver)
+                driver.start()
+            self._jobs.put((line, future))
+        return future
+
+    def _drive(self, slot: int) -> None:
         while (job := self._jobs.get()) is not None:
+            self._places.give_back()
             line, future = job
             if not future.set_running_or_notify_cancel():
                 continue
@@ -109,50 +136,63 @@ class WorkerPool:
         self._retire(slot)
 
     def _serve(self, slot: int, line: bytes) -> Reply:
-        code = 0
-        for _ in range(_ATTEMPTS):
+        ends: list[End] = []
+        limit = time.monotonic() + self._deadline_s
+        while len(ends) < _TRIES or time.monotonic() < limit:
+            if sum(end.suspect for end in ends) >= _TRIES_SUSPECT:
+                break
             try:
-                child = self._child(slot)
-                if isinstance(child, Reply):
-                    return child
-                answer = child.exchange(line, self._deadline_s)
-            except _Late:
+                worker = self._worker(slot)
+                if worker is None:
+                    return _CLOSED
+                answer = worker.exchange(line, self._deadline_s)
+            except NoStart as error:
+                return Reply("failed", detail=str(error))
+            except Late:
                 self._retire(slot)
                 return Reply("timeout", detail=f"the check took longer than {self._deadline_s:g} s")
-            except _Gone:
-                code = self._retire(slot)
+            except Starved:
+                ends.append(End(code=0, peak=self._retire(slot).peak))
                 continue
-            if answer.get("fault") == "text":
+            except Gone:
+                ends.append(self._retire(slot))
+                continue
+            if answer.get("fault") == "text" or worker.served >= _CHECKS_A_WORKER:
                 self._retire(slot)
+            if answer.get("fault") == "text" and worker.served > 1:
+                continue  # earlier checks may have used up its memory: a new worker confirms
             return _read(answer)
-        if code < 0 and -code not in (SIGKILL, SIGTERM):
-            return Reply("refused", detail=f"the check crashed its worker twice (signal {-code})")
-        return Reply("failed", detail=f"the worker was lost twice (exit code {code})")
+        return _lost(ends)
 
-    def _child(self, slot: int) -> _Child | Reply:
-        """Return this driver's worker, started where there is none that lives; raises _Gone where it is lost again."""
-        child = self._children.get(slot)
-        if child is not None and child.alive:
-            return child
-        self._retire(slot)
+    def _worker(self, slot: int) -> Worker | None:
+        """Return this driver's worker, forked where there is none; None where the pool is closed."""
         with self._lock:
             if self._closed:
-                return Reply("failed", detail="the verifier pool is closed")
-            child = self._children[slot] = _Child(self._task)
-        try:
-            ready = child.exchange(b"", START_LIMIT_S)
-        except _Late:
-            ready = {"error": f"not ready after {START_LIMIT_S:g} s"}
-        if ready.get("ready"):
-            return child
-        self._retire(slot)
-        return Reply("failed", detail=f"the {self._task} worker did not start: {ready.get('error')}")
-
-    def _retire(self, slot: int) -> int:
-        """Kill and forget the driver's worker; its exit code, or 0 where there was none."""
+                return None
+            if (worker := self._workers.get(slot)) is not None:
+                return worker
+            if self._zygote is not None and not self._zygote.alive:
+                self._zygote.kill()
+                self._zygote = None
+            if self._zygote is None:
+                self._zygote = Zygote(self._task)
+            zygote = self._zygote
+        worker = zygote.fork()
         with self._lock:
-            child = self._children.pop(slot, None)
-        return 0 if child is None else child.kill()
+            self._workers[slot] = worker
+            if self._closed:
+                worker.hang_up()
+        return worker
+
+    def _retire(self, slot: int) -> End:
+        """Kill and forget the driver's worker; says how it ended."""
+        with self._lock:
+            worker = self._workers.pop(slot, None)
+        return End() if worker is None else worker.end()
+
+
+def _line(request: Request) -> bytes:
+    return json.dumps(request).encode() + b"\n"
 
 
 def _read(answer: Mapping[str, Any]) -> Reply:
@@ -162,90 +202,8 @@ def _read(answer: Mapping[str, Any]) -> Reply:
     return Reply(outcome, detail=str(answer.get("error", "")).strip())
 
 
-class _Late(Exception):
-    """The deadline passed."""
-
-
-class _Gone(Exception):
-    """The process ended or closed its pipe."""
-
-
-class _Child:
-    """One worker process with its pipes; only its driver exchanges, anyone may kill."""
-
-    def __init__(self, task: str) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "rlvr.rewards.worker", task, str(os.getpid())],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            bufsize=0,
-            env=_environment(),
-            start_new_session=True,
-        )
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._in, self._out = self._process.stdin.fileno(), self._process.stdout.fileno()
-        os.set_blocking(self._in, False)
-        os.set_blocking(self._out, False)
-        self._ended = threading.Lock()
-
-    @property
-    def pid(self) -> int:
-        return self._process.pid
-
-    @property
-    def alive(self) -> bool:
-        return self._process.poll() is None
-
-    def exchange(self, line: bytes, seconds: float) -> dict[str, Any]:
-        """Write `line`, then read one line, all within `seconds` of the monotonic clock; raises _Late or _Gone."""
-        deadline = time.monotonic() + seconds
-        received = bytearray()
-        while not received.endswith(b"\n"):
-            event = select.POLLOUT if line else select.POLLIN
-            poll = select.poll()
-            poll.register(self._in if line else self._out, event)
-            left = deadline - time.monotonic()
-            if left <= 0 or not poll.poll(left * 1000):
-                raise _Late
-            try:
-                if line:
-                    line = line[os.write(self._in, line) :]
-                elif not (chunk := os.read(self._out, 65536)):
-                    raise _Gone
-                else:
-                    received += chunk
-            except BrokenPipeError as error:
-                raise _Gone from error
-            except BlockingIOError:
-                continue
-        reply: dict[str, Any] = json.loads(received)
-        return reply
-
-    def kill(self) -> int:
-        """SIGKILL, reap and close the pipes where nobody reads them any more; return the exit code."""
-        with self._ended:
-            self._process.kill()
-            return self._process.wait()
-
-    def __del__(self) -> None:
-        for pipe in (self._process.stdin, self._process.stdout):
-            if pipe is not None:
-                with suppress(OSError):
-                    pipe.close()
-
-
-def _environment() -> dict[str, str]:
-    """What a worker needs and no more: no token reaches it, and sums do not depend on what else is installed."""
-    kept = {name: os.environ[name] for name in ("PATH", "LD_LIBRARY_PATH", "TMPDIR") if name in os.environ}
-    return kept | {
-        "PYTHONPATH": str(_ROOT),
-        "PYTHONHASHSEED": "0",
-        "PYTHONDONTWRITEBYTECODE": "1",
-        "MPMATH_NOGMPY": "1",
-        "SYMPY_GROUND_TYPES": "python",
-        "OMP_NUM_THREADS": "1",
-        "OPENBLAS_NUM_THREADS": "1",
-        "LC_ALL": "C.UTF-8",
-    }
+def _lost(ends: list[End]) -> Reply:
+    if sum(end.crashed for end in ends) >= _TRIES_SUSPECT:
+        return Reply("refused", detail=f"the check crashed its worker twice (signal {-ends[-1].code})")
+    codes = ", ".join(str(end.code) for end in ends)
+    return Reply("failed", detail=f"the worker was lost {len(ends)} times (exit codes {codes})")

@@ -1,38 +1,20 @@
 import asyncio
-import contextlib
 import os
-import signal
-import subprocess
-import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from pool_helpers import MISBEHAVING, eventually, gone
 
+from rlvr.rewards import pool as pool_module
 from rlvr.rewards import worker
 from rlvr.rewards.pool import WorkerPool
 
 SQUARE = {"gold": "x^2+2x+1", "answer": "(x+1)^2"}
 ENDLESS = {"gold": "5", "answer": "(x+y+z)^{200}"}
-
-
-def eventually(condition: Callable[[], bool]) -> bool:
-    limit = time.monotonic() + 30
-    while time.monotonic() < limit:
-        if condition():
-            return True
-        time.sleep(0.005)
-    return False
-
-
-def gone(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
-    except FileNotFoundError:
-        return True
 
 
 @pytest.fixture
@@ -59,35 +41,11 @@ def test_deadline_is_kept_and_the_worker_replaced() -> None:
         (first,) = pool.pids
         start = time.monotonic()
         assert pool.submit(ENDLESS).result(60).outcome == "timeout"
-        assert 0.5 <= time.monotonic() - start < 1.0
+        assert 0.5 <= time.monotonic() - start < 5.0
         assert gone(first)
         assert pool.submit(SQUARE).result(60).value["equal"] is True
     finally:
         pool.close()
-
-
-def test_killed_once_is_retried(pool: WorkerPool) -> None:
-    pool.submit(SQUARE).result(60)
-    (first,) = pool.pids
-    future = pool.submit({"gold": "(x+1)^{30}", "answer": "(x+1)^{29}(1+x)"})
-    os.kill(first, signal.SIGKILL)
-    assert future.result(60).value["equal"] is True
-    assert pool.submit(SQUARE).result(60).outcome == "done"
-    assert first not in pool.pids
-
-
-def test_killed_again_and_again_is_our_failure(pool: WorkerPool) -> None:
-    future = pool.submit(ENDLESS)
-
-    def kill() -> bool:
-        for pid in pool.pids:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        return future.done()
-
-    assert eventually(kill)
-    assert future.result().outcome == "failed"
-    assert "lost twice" in future.result().detail
 
 
 def test_close_answers_what_is_under_way(pool: WorkerPool) -> None:
@@ -119,24 +77,6 @@ def test_replies_belong_to_their_requests_from_asyncio_and_threads() -> None:
     assert found == [expected] * 3
 
 
-ORPHAN = """
-import os, signal
-from rlvr.rewards import worker
-from rlvr.rewards.pool import WorkerPool
-pool = WorkerPool("math_verify", workers=1, deadline_s=600)
-pool.submit({"gold": "x", "answer": "x+0"}).result()
-pool.submit({"gold": "5", "answer": "(x+y+z)^{200}"})
-print(pool.pids[0], flush=True)
-os.kill(os.getpid(), signal.SIGKILL)
-"""
-
-
-def test_no_orphan_survives_a_killed_parent() -> None:
-    parent = subprocess.run([sys.executable, "-c", ORPHAN], capture_output=True, text=True, timeout=120)
-    assert parent.returncode == -signal.SIGKILL
-    assert eventually(lambda: gone(int(parent.stdout)))
-
-
 def test_memory_and_files_are_bounded(pool: WorkerPool) -> None:
     pool.submit(SQUARE).result(60)
     limits = Path(f"/proc/{pool.pids[0]}/limits").read_text().splitlines()
@@ -149,6 +89,53 @@ def test_no_token_reaches_a_worker(pool: WorkerPool, monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("HF_TOKEN", "secret")
     pool.submit(SQUARE).result(60)
     assert b"secret" not in Path(f"/proc/{pool.pids[0]}/environ").read_bytes()
+
+
+def test_a_full_queue_makes_threads_wait_and_loops_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pool_module, "MAX_WAITING", 1)
+    pool = WorkerPool(MISBEHAVING, workers=1, deadline_s=60)
+    entered: list[int] = []
+
+    def submit() -> None:
+        for index in range(3):  # one is served, one waits, the third finds the queue full
+            pool.submit({"do": "compute"})
+            entered.append(index)
+
+    async def ask() -> int:
+        asked = asyncio.create_task(pool.ask({"do": "echo"}))
+        turns = 0
+        while not asked.done() and turns < 1000:
+            turns += 1
+            await asyncio.sleep(0)
+        asked.cancel()
+        return turns
+
+    thread = threading.Thread(target=submit)
+    thread.start()
+    try:
+        assert eventually(lambda: len(entered) == 2)
+        assert asyncio.run(ask()) == 1000
+        assert entered == [0, 1]
+    finally:
+        pool.close()
+        thread.join()
+    assert entered == [0, 1, 2]  # a pool that is closed makes nobody wait
+
+
+def test_a_forked_copy_of_the_pool_fails_plainly(pool: WorkerPool) -> None:
+    pool._owner = os.getpid() + 1  # as in a child that multiprocessing forked
+    assert "belongs to process" in pool.submit(SQUARE).result(1).detail
+    assert asyncio.run(pool.ask(SQUARE)).outcome == "failed"
+    pool._owner = os.getpid()
+
+
+def test_a_reply_without_end_is_our_failure() -> None:
+    pool = WorkerPool(MISBEHAVING, workers=1, deadline_s=60)
+    try:
+        assert "bytes" in pool.submit({"do": "long reply"}).result(60).detail
+        assert pool.submit({"do": "echo", "echo": 1}).result(60).value["echo"] == 1
+    finally:
+        pool.close()
 
 
 @pytest.mark.parametrize(("error", "fault"), [(MemoryError, "text"), (RecursionError, "text"), (KeyError, "grader")])
