@@ -9,6 +9,7 @@ from typing import Any
 
 import ray
 
+from rlvr.build_verifier import make_verifier
 from rlvr.cluster import actor_options
 from rlvr.data.families import find_family
 from rlvr.data.overlap import check_disjoint, without_overlap
@@ -18,7 +19,6 @@ from rlvr.export.fetch import MODELS
 from rlvr.learner.ray_learner import RankActor, RayLearner
 from rlvr.learner.tiny import build_tiny_model
 from rlvr.recipe import Model, ProblemSet, Recipe
-from rlvr.rewards.compose import RewardVerifier
 from rlvr.rollout.chat import Chat
 from rlvr.rollout.ray_fleet import RayFleet, RolloutWorker
 from rlvr.rollout.scored import VerifiedSampler
@@ -26,10 +26,15 @@ from rlvr.rollout.vllm_engine import EngineSettings
 from rlvr.types import Problem, Prompt, SamplingParams
 
 
-def load_set(chosen: ProblemSet) -> tuple[Problem, ...]:
-    """Return the problems of one section."""
+def load_set(chosen: ProblemSet, verifier: str | None = None) -> tuple[Problem, ...]:
+    """Return the problems of one section; `verifier` stands in for their own."""
     return load_problems(
-        source=chosen.source, name=chosen.name, count=chosen.count, seed=chosen.seed, options=chosen.options
+        source=chosen.source,
+        name=chosen.name,
+        count=chosen.count,
+        seed=chosen.seed,
+        options=chosen.options,
+        verifier=verifier,
     )
 
 
@@ -38,24 +43,12 @@ def problem_sets(recipe: Recipe) -> tuple[tuple[Problem, ...], tuple[Problem, ..
 
     Rule-made training sets lose what the held-out set happens to contain; between given sets an overlap is an error.
     """
-    train, heldout = load_set(recipe.problems.train), load_set(recipe.problems.heldout)
+    verifier = recipe.rewards.verifier
+    train, heldout = load_set(recipe.problems.train, verifier), load_set(recipe.problems.heldout, verifier)
     if recipe.problems.train.source == "generate":
         train = without_overlap(train, heldout)
     check_disjoint(train, heldout)
     return train, heldout[: recipe.eval.problems]
-
-
-def make_verifier(recipe: Recipe) -> RewardVerifier:
-    """Return the verifier of a recipe's rewards."""
-    rewards = recipe.rewards
-    return RewardVerifier(
-        correct=rewards.correct,
-        format=rewards.format,
-        thinking=rewards.thinking,
-        loose_answer=rewards.loose_answer,
-        workers=rewards.workers,
-        deadline_s=rewards.deadline_s,
-    )
 
 
 def materialise(model: Model, recipe: Recipe, folder: Path) -> str:
@@ -138,7 +131,7 @@ class Crew:
 
     def __init__(self, recipe: Recipe) -> None:
         self.recipe = recipe
-        self.verifier = make_verifier(recipe)
+        self.verifier = make_verifier(recipe.rewards, max_tokens=recipe.sampling.max_tokens)
         self.fleet: RayFleet | None = None
         self.learner: RayLearner | None = None
         self.engine_path = ""  # the model whose architecture the engines have

@@ -87,6 +87,29 @@ def evaluate(
 
 
 @app.command()
+def verify(
+    file: Annotated[Path, typer.Option("--file", metavar="FILE", help="Completions to judge, one JSON object a line.")],
+    overrides: Overrides = None,
+    recipe: Annotated[
+        Path | None, typer.Option("--recipe", metavar="RECIPE", help="Judge by this recipe's rewards.")
+    ] = None,
+    question: Annotated[str | None, typer.Option(metavar="COLUMN", help="Column of the question.")] = None,
+    answer: Annotated[str | None, typer.Option(metavar="COLUMN", help="Column of the right answer.")] = None,
+    completion: Annotated[str | None, typer.Option(metavar="COLUMN", help="Column of the completion or list.")] = None,
+    prefill: Annotated[
+        str, typer.Option(metavar="TEXT", help="What the chat template wrote before each completion, such as <think>.")
+    ] = "",
+    out: Annotated[Path | None, typer.Option("--out", metavar="FILE", help="Write every verdict here.")] = None,
+) -> None:
+    """Judge a file of completions and print the verdicts; without a recipe thinking is optional."""
+    from rlvr.data.completions import RowColumns
+    from rlvr.verify import read_settings, verify_file
+
+    columns = RowColumns(question=question, answer=answer, completion=completion)
+    verify_file(file, read_settings(recipe, overrides or ()), columns, prefill=prefill, out=out)
+
+
+@app.command()
 def export(
     run: RunPath,
     of: Annotated[

@@ -7,15 +7,12 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
+
+from rlvr.recipe_rewards import Rewards
+from rlvr.recipe_section import Section
 
 Dtype = Literal["float32", "bfloat16"]
-
-
-class Section(BaseModel):
-    """A part of a recipe: unknown keys are refused, values cannot be changed after loading."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class TinyModel(Section):
@@ -70,24 +67,6 @@ class ChatFormat(Section):
     system: str | None = Field(None, description="System message before the question; none when left out.")
     instruction: str = Field("", description="Text appended to every question.")
     template: str | None = Field(None, description="Chat template file to use instead of the tokenizer's own.")
-
-
-class Rewards(Section):
-    """What a verdict is worth; the parts are added up and logged one by one."""
-
-    correct: float = Field(1.0, gt=0, le=100, description="Reward of a right final answer.")
-    format: float = Field(0.0, ge=0, le=100, description="Reward of well-formed thinking followed by an answer.")
-    thinking: Literal["required", "optional"] = Field(
-        "required", description="Whether a right answer without thinking counts as right."
-    )
-    loose_answer: bool = Field(
-        False, description="Accept the last number of the text where no box, answer tag or '####' is found."
-    )
-    workers: int = Field(1, ge=1, le=256, description="Verifier processes for answers that need symbolic checking.")
-    deadline_s: float = Field(3.0, gt=0, le=600, description="Wall seconds one symbolic check may take.")
-    max_invalid_share: float = Field(
-        0.05, ge=0, le=1, description="Share of invalid verdicts in a step above which the run stops."
-    )
 
 
 class Cluster(Section):

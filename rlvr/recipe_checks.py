@@ -10,7 +10,9 @@ from pathlib import Path
 from rlvr.errors import DataError, RecipeError
 from rlvr.grpo.presets import PRESET_NAMES
 from rlvr.recipe import DistillStage, EvalStage, ExportStage, GrpoStage, Recipe, TracesStage
+from rlvr.recipe_rewards import Rewards
 from rlvr.recipe_yaml import Source
+from rlvr.rewards.compose import VERIFIERS
 
 _TRAINING = ("coldstart", "grpo", "distill")
 
@@ -37,9 +39,24 @@ def check_recipe(recipe: Recipe, source: Source) -> None:
             f"{source.at('sampling', 'max_tokens')}: {longest} leaves no room for a prompt, "
             f"must be less than engine.max_model_len {room}"
         )
+    check_rewards(recipe.rewards, source, max_tokens=longest)
     _check_gpus(recipe, source)
     _check_files(recipe, source)
     _check_stages(recipe, source)
+
+
+def check_rewards(rewards: Rewards, source: Source, *, max_tokens: int | None) -> None:
+    """Raise RecipeError for an unknown verifier, or a ramp longer than the longest completion."""
+    name = rewards.verifier
+    if name is not None and name not in VERIFIERS and not re.fullmatch(r"[^:\s]+:[^:\s]+", name):
+        fix = one_of(name, [*VERIFIERS, "package.module:function"])
+        raise RecipeError(f"{source.at('rewards', 'verifier')}: unknown verifier {name!r}; {fix}")
+    if rewards.overlong is not None and max_tokens is not None and rewards.overlong.cache > max_tokens:
+        place = source.at("rewards", "overlong", "cache")
+        raise RecipeError(
+            f"{place}: {rewards.overlong.cache} is longer than the longest completion, sampling.max_tokens "
+            f"{max_tokens}; lower it"
+        )
 
 
 def _check_gpus(recipe: Recipe, source: Source) -> None:

@@ -12,9 +12,11 @@ from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
 from rlvr.errors import RecipeError
-from rlvr.recipe import Recipe, Section, Stage
-from rlvr.recipe_checks import check_recipe, one_of
-from rlvr.recipe_yaml import Source, read_source
+from rlvr.recipe import Recipe, Stage
+from rlvr.recipe_checks import check_recipe, check_rewards, one_of
+from rlvr.recipe_rewards import Rewards
+from rlvr.recipe_section import Section
+from rlvr.recipe_yaml import Source, apply_override, read_source
 
 STAGE_KINDS: dict[str, type[Section]] = {
     get_args(section.model_fields["kind"].annotation)[0]: section for section in get_args(get_args(Stage)[0])
@@ -62,6 +64,25 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> LoadedRecipe:
         raise RecipeError("\n".join(_lines(source, error))) from None
     check_recipe(recipe, source)
     return LoadedRecipe(recipe=recipe, path=path, text=text)
+
+
+class _RewardsAlone(Section):
+    rewards: Rewards
+
+
+def load_rewards(defaults: Mapping[str, Any], overrides: Sequence[str]) -> Rewards:
+    """Type a rewards section without a recipe, from `defaults` and overrides of `rewards.` keys."""
+    source = Source(values={"rewards": dict(defaults)}, places={(): "rewards"})
+    for override in overrides:
+        if not override.strip().startswith("rewards."):
+            raise RecipeError(f"override {override!r}: without a recipe only keys of rewards can be set")
+        apply_override(source, override)
+    try:
+        rewards = _RewardsAlone.model_validate(source.values, strict=True).rewards
+    except ValidationError as error:
+        raise RecipeError("\n".join(_lines(source, error))) from None
+    check_rewards(rewards, source, max_tokens=None)
+    return rewards
 
 
 def recipe_keys(section: type[Section] = Recipe, prefix: str = "") -> dict[str, FieldInfo]:

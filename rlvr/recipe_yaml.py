@@ -70,7 +70,7 @@ def read_source(path: Path, overrides: Sequence[str]) -> tuple[Source, str]:
     source = Source(values={}, places={(): f"{path}:1"})
     source.values.update(_value(node, (), str(path), source.places))
     for override in overrides:
-        _apply(source, override)
+        apply_override(source, override)
     return source, text
 
 
@@ -129,7 +129,8 @@ def _mapping(
     return found
 
 
-def _apply(source: Source, override: str) -> None:
+def apply_override(source: Source, override: str) -> None:
+    """Set what `key.path=value` says in `source`; raises RecipeError for a malformed one."""
     place = f"override {override!r}"
     dotted, equals, text = override.partition("=")
     keys = tuple(dotted.strip().split("."))

@@ -13,8 +13,8 @@ from typing import Any, Literal, Union, get_args, get_origin
 from pydantic.fields import FieldInfo
 
 from rlvr.grpo.presets import PRESETS
-from rlvr.recipe import Section
 from rlvr.recipe_file import STAGE_KINDS, recipe_keys
+from rlvr.recipe_section import Section
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "recipes.md"

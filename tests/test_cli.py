@@ -32,7 +32,7 @@ def rlvr(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) ->
 def test_help_lists_every_verb(rlvr) -> None:
     code, out, _ = rlvr("--help")
     assert code == 0
-    for verb in ("run", "plan", "doctor", "eval", "export", "report", "fetch"):
+    for verb in ("run", "plan", "doctor", "eval", "verify", "export", "report", "fetch"):
         assert f" {verb} " in out
 
 

@@ -17,7 +17,20 @@ PACKAGE = Path(rlvr.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
 KEYS = Path(__file__).parent / "data" / "recipe_keys.txt"
 HEAVY = ("torch", "vllm", "ray", "deepspeed", "transformers")
-LIGHT = ("types", "errors", "ports", "recipe", "recipe_file", "data", "rewards", "report", "eval", "plan", "cli")
+LIGHT = (
+    "types",
+    "errors",
+    "ports",
+    "recipe",
+    "recipe_file",
+    "data",
+    "rewards",
+    "report",
+    "eval",
+    "plan",
+    "cli",
+    "verify",
+)
 MOST_FILE_LINES, MOST_FUNCTION_LINES = 300, 50
 
 

@@ -12,20 +12,27 @@ from rlvr.errors import DataError
 from rlvr.types import Problem
 
 
-def read_rows(path: Path) -> Iterator[tuple[int, dict[str, object]]]:
-    """Yield (line number, object), blank lines skipped; raises DataError naming file, line and fix."""
-    line = 0
+def read_rows(path: Path) -> Iterator[tuple[int, dict[str, object] | DataError]]:
+    """Yield (line number, object, or what is wrong with the line), blank lines skipped.
+
+    Raises DataError where the file itself cannot be read.
+    """
     try:
         with path.open("rb") as file:
             for line, raw in enumerate(file, 1):
-                text = raw.decode("utf-8-sig" if line == 1 else "utf-8").strip()
-                if text:
-                    row = json.loads(text)
-                    if not isinstance(row, dict):
-                        raise DataError(f"{path}:{line}: {text[:40]!r} is not a JSON object; write one object a line")
-                    yield line, row
+                if raw.strip():
+                    try:
+                        yield line, _row(raw, path, line)
+                    except DataError as error:
+                        yield line, error
     except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
         raise DataError(f"{path}: cannot read the file ({error.strerror}); check the path") from None
+
+
+def _row(raw: bytes, path: Path, line: int) -> dict[str, object]:
+    try:
+        text = raw.decode("utf-8-sig" if line == 1 else "utf-8").strip()
+        row = json.loads(text)
     except json.JSONDecodeError as error:
         raise DataError(
             f"{path}:{line}: bad JSON ({error.msg} at column {error.colno}); fix or drop the line"
@@ -34,6 +41,9 @@ def read_rows(path: Path) -> Iterator[tuple[int, dict[str, object]]]:
         raise DataError(f"{path}:{line}: unreadable ({type(error).__name__}); save as plain UTF-8 JSON") from None
     except ValueError as error:
         raise DataError(f"{path}:{line}: bad JSON ({error}); fix or drop the line") from None
+    if not isinstance(row, dict):
+        raise DataError(f"{path}:{line}: {text[:40]!r} is not a JSON object; write one object a line")
+    return row
 
 
 def load(name: str, options: Options) -> list[Problem]:
@@ -46,6 +56,8 @@ def load(name: str, options: Options) -> list[Problem]:
     lines: dict[str, int] = {}
     problems = []
     for line, row in read_rows(path):
+        if isinstance(row, DataError):
+            raise row
         where = f"{path}:{line}"
         problem = problem_from_row(row, where=where, default_id=where, source=str(path), columns=columns)
         first = lines.setdefault(problem.id, line)

@@ -18,7 +18,7 @@ from rlvr.data.options import StrictOptions
 from rlvr.errors import DataError
 from rlvr.types import Problem
 
-_QUESTION_COLUMNS: Final = ("question", "problem", "prompt")
+QUESTION_COLUMNS: Final = ("question", "problem", "prompt")
 _ANSWER_COLUMNS: Final = ("answer", "solution", "ground_truth", "gold", "reward_model.ground_truth")
 _ASKING: Final = (["user"], ["system", "user"])  # the conversations that are one question
 _EXACT_FLOAT: Final = 2**53  # up to here every whole float is exact
@@ -134,7 +134,7 @@ def _asked(row: Mapping[str, object], columns: Columns) -> str:
     """The column that holds the question; messages go before text, since they are the whole prompt."""
     if columns.question_column or isinstance(row.get("prompt"), list):
         return columns.question_column or "prompt"
-    names = (*_QUESTION_COLUMNS, *(code_rows.QUESTION_COLUMNS if code_rows.is_code(row) else ()))
+    names = (*QUESTION_COLUMNS, *(code_rows.QUESTION_COLUMNS if code_rows.is_code(row) else ()))
     return next((name for name in names if name in row), "question")
 
 

@@ -9,8 +9,9 @@ from typing import Literal
 
 from rlvr.errors import RecipeError
 from rlvr.rewards.code_answers import extract_code, judge_code
+from rlvr.rewards.conventions import EXACT, MathConventions
 from rlvr.rewards.countdown import judge_countdown
-from rlvr.rewards.extract import Extraction, extract_answer, split_thinking
+from rlvr.rewards.extract import Extraction, find_answer, split_thinking
 from rlvr.rewards.format import fault_of, format_share
 from rlvr.rewards.functions import in_trl_form, judge_function, load_function, missing_columns
 from rlvr.rewards.graders import Graders
@@ -71,6 +72,7 @@ class RewardVerifier:
         shaping: Shaping = NO_SHAPING,
         thinking: Literal["required", "optional"] = "required",
         loose_answer: bool = False,
+        conventions: MathConventions = EXACT,
         partial: bool = False,
         sandbox: Level = "standard",
         workers: int = 1,
@@ -78,7 +80,9 @@ class RewardVerifier:
     ) -> None:
         self._correct, self._format, self._shaping = correct, format, shaping
         self._required, self._loose = thinking == "required", loose_answer
-        self._graders = Graders(workers=workers, deadline_s=deadline_s, partial=partial, sandbox=sandbox)
+        self._graders = Graders(
+            workers=workers, deadline_s=deadline_s, partial=partial, sandbox=sandbox, conventions=conventions
+        )
 
     async def verify(self, problem: Problem, completion: Completion, prefill: str = "") -> Verdict:
         """Judge `prefill + completion.text`; whatever fails on our side is an `invalid` verdict, never a reward."""
@@ -103,8 +107,8 @@ class RewardVerifier:
             if not in_trl_form(function):
                 judged = fault_of(split, found, truncated=False, required=self._required) or judged
         else:
-            extract = extract_code if problem.verifier == "code" else extract_answer
-            found = extract(split.final, loose=self._loose)
+            code = problem.verifier == "code"
+            found = extract_code(split.final, loose=self._loose) if code else find_answer(split, loose=self._loose)
             truncated = completion.finish == "length"
             judged = fault_of(split, found, truncated=truncated, required=self._required) or await check(
                 self._graders, problem, found.answer or ""

@@ -24,7 +24,7 @@ class Overlong:
 class Length:
     """What LCPO takes from the reward of a right answer for its distance from `target` tokens."""
 
-    kind: Literal["exact", "max"]
+    form: Literal["exact", "max"]
     target: int
     alpha: float
     delta: float
@@ -89,6 +89,6 @@ def _gated(when: When, right: bool) -> float:
 
 def _length(part: Length, share: float, length: int) -> float:
     """What the part changes: the reward with it minus the one without."""
-    if part.kind == "exact":
+    if part.form == "exact":
         return lcpo_exact(share, length, target=part.target, alpha=part.alpha) - share
     return lcpo_max(share, length, target=part.target, alpha=part.alpha, delta=part.delta) - share

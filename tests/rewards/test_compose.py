@@ -177,7 +177,7 @@ def test_unknown_verifiers_are_told(name: str, hint: str) -> None:
 
 
 def test_known_verifiers() -> None:
-    assert sorted(VERIFIERS) == ["countdown", "math", "reasoning_gym"]
+    assert sorted(VERIFIERS) == ["code", "countdown", "math", "reasoning_gym"]
     for name in (*VERIFIERS, "json:loads"):
         check_verifier(problem(verifier=name))
 

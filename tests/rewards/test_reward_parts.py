@@ -47,7 +47,7 @@ def test_overlong(when: When, text: str, value: float) -> None:
     ],
 )
 def test_lcpo_max_leaves_a_right_answer_its_share(text: str, length: int, value: float, reward: float) -> None:
-    shaping = Shaping(length=Length(kind="max", target=1000, alpha=0.0003, delta=0.5, when="always"))
+    shaping = Shaping(length=Length(form="max", target=1000, alpha=0.0003, delta=0.5, when="always"))
     verdict = judge(shaping, text, tokens(length))
     assert verdict.parts["length"] == pytest.approx(value)
     assert verdict.reward == pytest.approx(reward)
@@ -59,7 +59,7 @@ def test_lcpo_max_leaves_a_right_answer_its_share(text: str, length: int, value:
 )
 def test_lcpo_exact_may_wait_for_right_answers(when: When, text: str, value: float) -> None:
     # 100 tokens off at 0.0003 each, in a reward of 2.
-    shaping = Shaping(length=Length(kind="exact", target=1000, alpha=0.0003, delta=0.5, when=when))
+    shaping = Shaping(length=Length(form="exact", target=1000, alpha=0.0003, delta=0.5, when=when))
     assert judge(shaping, text, tokens(900)).parts["length"] == pytest.approx(value)
 
 
@@ -77,7 +77,7 @@ def test_parts_that_are_not_there_are_not_logged_and_all_sum_to_the_reward() -> 
     every = Shaping(
         limit=10,
         overlong=Overlong(weight=1.0, cache=5, when="always"),
-        length=Length(kind="max", target=4, alpha=0.1, delta=0.5, when="always"),
+        length=Length(form="max", target=4, alpha=0.1, delta=0.5, when="always"),
         repetition=Repetition(weight=1.0, ngram=1, when="always"),
         language=Language(weight=1.0, when="correct"),
     )
