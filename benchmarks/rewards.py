@@ -16,7 +16,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from table import Row, markdown
 
-PARTS = {"math": "reward_math", "pool": "reward_pool", "code": "reward_code"}  # each with measure(data) -> rows
+PARTS = {
+    "math": "reward_math",
+    "pool": "reward_pool",
+    "code": "reward_code",
+    "sandbox": "reward_sandbox",
+}  # each with measure(data) -> rows
 
 
 def main() -> None:

@@ -77,9 +77,12 @@ def drop_privileges(library: ctypes.CDLL) -> None:
 
 
 def limit(*, cpu_s: int, memory_bytes: int, output_bytes: int) -> None:
-    """Bound this process for good: CPU seconds, address space, output, open files, no core dump."""
+    """Bound this process for good: CPU seconds, address space, output, open files, no core dump.
+
+    At `cpu_s` comes SIGXCPU, a second later SIGKILL for those that ignore it.
+    """
+    resource.setrlimit(resource.RLIMIT_CPU, (cpu_s, cpu_s + 1))
     for name, value in (
-        (resource.RLIMIT_CPU, cpu_s),
         (resource.RLIMIT_AS, memory_bytes),
         (resource.RLIMIT_FSIZE, output_bytes),
         (resource.RLIMIT_NOFILE, OPEN_FILES),

@@ -7,6 +7,7 @@ import errno
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from signal import SIGKILL, SIGXCPU, SIGXFSZ
 from typing import Any
 
 from rlvr.code_tests import CallTest, CodeTests
@@ -17,7 +18,6 @@ from rlvr.rewards.sandbox.process import Zygote
 from rlvr.rewards.sandbox.stdio import same_output
 
 PROGRAM_OUTPUT_BYTES = 16 << 20
-_SIGKILL, _SIGXFSZ = 9, 25
 _CLIP = 200
 _PRINTED = 4000
 _EXIT_GRACE_S = 1.0  # between a process's last descriptor and its end, on a busy machine
@@ -94,7 +94,7 @@ def _judge_calls(zygote: Zygote, tests: CodeTests, code: str, limits: Limits, ev
         seen = total
         if not _reply(child, None).get("end"):
             raise _Failed("bad_result", "no end after the last call")
-        _expect_normal_end(child.wait())
+        _expect_normal_end(child.wait(), limits)
     except (_Failed, CandidateEnded, BadFrame, Unencodable) as error:
         failed = _named(error, child, limits)
         passed = 0 if seen == total else passed  # a run without a normal end has no verdict to trust
@@ -247,7 +247,7 @@ def _exception(described: str) -> _Failed:
     return _Failed("result_limit" if "bytes" in text and name == "bad_result" else name, text[:_CLIP])
 
 
-def _expect_normal_end(usage: Usage, limits: Limits | None = None) -> None:
+def _expect_normal_end(usage: Usage, limits: Limits) -> None:
     if usage.status != 0:
         raise _of_status(usage, limits)
 
@@ -264,16 +264,16 @@ def _named(error: Exception, child: Child, limits: Limits) -> _Failed:
     return _of_status(child.end(_EXIT_GRACE_S), limits)
 
 
-def _of_status(usage: Usage, limits: Limits | None) -> _Failed:
+def _of_status(usage: Usage, limits: Limits) -> _Failed:
     """Name a wait status; raises SandboxLost for a SIGKILL that neither we nor the CPU limit sent."""
     if usage.killed:
         return _Failed("exited_early", "closed its channel and ran on")
     signal_number = usage.status & 0x7F
-    if signal_number == _SIGKILL:
-        if limits is not None and usage.cpu_s < limits.cpu_s - 0.1:
-            raise SandboxLost("the sandboxed process was killed from outside")
+    if signal_number == SIGKILL and usage.cpu_s < limits.cpu_s:
+        raise SandboxLost("the sandboxed process was killed from outside")
+    if signal_number in (SIGKILL, SIGXCPU):
         return _Failed("cpu_timeout", f"{usage.cpu_s:.1f} s of processor time")
-    if signal_number == _SIGXFSZ:
+    if signal_number == SIGXFSZ:
         return _Failed("output_limit")
     if signal_number:
         return _Failed("crashed", f"signal {signal_number}")
