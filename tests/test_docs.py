@@ -55,6 +55,21 @@ def test_there_are_examples_of_bad_input() -> None:
     assert len(examples_of_bad_input()) >= 5
 
 
+def test_the_example_of_rewards_loads_and_sets_every_part() -> None:
+    (text,) = re.findall(r"<!-- example: .*? -->\n\n```yaml\n(rewards:.*?)```", page("docs/recipes.md"), re.DOTALL)
+    overrides = [f"rewards.{line.strip().replace(': ', '=', 1)}" for line in text.splitlines()[1:]]
+    rewards = load_recipe(ROOT / "recipes" / "r1_zero_7b_8gpu.yaml", overrides).recipe.rewards
+    for name in ("overlong", "length", "repetition", "language", "math"):
+        assert getattr(rewards, name) is not None
+    assert rewards.length is not None
+    assert (rewards.length.form, rewards.length.when, rewards.partial, rewards.sandbox) == (
+        "exact",
+        "correct",
+        True,
+        "strict",
+    )
+
+
 @pytest.mark.parametrize("name", FAMILIES)
 def test_options_of_a_family_and_their_defaults(name: str) -> None:
     told = re.search(rf"^\| `{name}` \| `(.+?)` \|", page("docs/recipes.md"), re.MULTILINE)

@@ -49,10 +49,10 @@ def show_verdicts(name: str, judged: Sequence[tuple[JudgedRow, Sequence[Verdict]
 
 def _example(row: JudgedRow, verdict: Verdict) -> str:
     told = verdict.detail.strip().rpartition("\n")[2]
-    if verdict.status in ("correct", "wrong") and verdict.answer:
-        other = row.problem.answer if verdict.status == "wrong" else ""
-        told = _clipped(verdict.answer) + (f", not {_clipped(other)}" if other else "")
-    return escape_terminal(f"line {row.line}: {told}"[: 2 * _WIDEST])
+    if verdict.status in ("correct", "wrong") and row.problem.verifier != "code" and verdict.answer:
+        other = f", not {_clipped(row.problem.answer)}" if verdict.status == "wrong" and row.problem.answer else ""
+        told = _clipped(verdict.answer) + other + (f" ({told})" if told else "")
+    return escape_terminal(f"line {row.line}: {told}"[: 2 * _WIDEST].removesuffix(": "))
 
 
 def _clipped(text: str) -> str:
@@ -64,7 +64,9 @@ def _summary(
     judged: Sequence[tuple[JudgedRow, Sequence[Verdict]]], verdicts: Sequence[Verdict], seconds: float
 ) -> list[str]:
     valid = [verdict for verdict in verdicts if verdict.reward is not None]
-    lines = [f"{len(judged):,} rows, {len(verdicts):,} completions, {len(verdicts) / seconds:,.0f} verdicts/s"]
+    rate = len(verdicts) / seconds
+    speed = f"{rate:,.0f}" if rate >= 10 else f"{rate:.2g}"
+    lines = [f"{len(judged):,} rows, {len(verdicts):,} completions, {speed} verdicts/s"]
     if valid:
         mean = fmean(verdict.reward or 0.0 for verdict in valid)
         lines.append(f"mean reward {mean:.3f} of {len(valid):,} valid verdicts{_parts(valid)}")
