@@ -10,8 +10,11 @@ from typing import Any
 
 import datasets
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from rlvr.data import hub
+from rlvr.data.completions import CompletionRow, RowColumns, read_completions
 from rlvr.data.rows import Columns, columns_json, final_answer, problem_from_row
 from rlvr.data.sources import load_problems
 from rlvr.errors import DataError
@@ -151,3 +154,31 @@ def test_a_verifier_given_for_all_stands_in_for_the_problems_own(tmp_path: Path)
     assert [p.verifier for p in load_problems(**given, verifier="my.module:f")] == ["math"]
     made: dict[str, Any] = {"source": "generate", "name": "arithmetic", "count": 2, "seed": 0, "options": {}}
     assert {p.verifier for p in load_problems(**made, verifier="my.module:f")} == {"my.module:f"}
+
+
+leaves = (
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8) | st.sampled_from(["user", "q\0"])
+)
+keys = st.sampled_from(["role", "content", "ground_truth", "style", "input", "output", "a"])
+cells = st.recursive(
+    leaves, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(keys, inner, max_size=3), max_leaves=8
+)
+names = [
+    *("id", "task_id", "question", "prompt", "answer", "solution", "reward_model", "verifier", "completion"),
+    *("completions", "completion_ids", "test", "test_list", "tests", "entry_point", "text", "public_tests"),
+]
+
+
+@given(st.dictionaries(st.sampled_from(names), cells, max_size=6))
+def test_any_row_is_a_problem_or_one_line(tmp_path_factory: pytest.TempPathFactory, row: dict[str, Any]) -> None:
+    found: Problem | CompletionRow | DataError
+    try:
+        found = read(row)
+    except DataError as error:
+        found = error
+    assert isinstance(found, Problem) or (str(found).startswith("f:1: ") and str(found).isprintable())
+    path = tmp_path_factory.getbasetemp() / "any.jsonl"
+    path.write_text(json.dumps(row) + "\n")
+    (found,) = read_completions(path, RowColumns(), verifier=None)
+    told = str(found)
+    assert isinstance(found, CompletionRow) or (told.startswith(f"{path}:1: ") and told.isprintable())
