@@ -7,6 +7,7 @@ from typing import Final
 from rlvr.data import reasoning_gym
 from rlvr.data.arithmetic import ARITHMETIC
 from rlvr.data.chained_sums import CHAINED_SUMS
+from rlvr.data.code_canaries import CODE_CANARIES
 from rlvr.data.countdown import COUNTDOWN
 from rlvr.data.family import Family
 from rlvr.data.options import did_you_mean
@@ -16,6 +17,7 @@ FAMILIES: Final[dict[str, Family]] = {
     "chained_sums": CHAINED_SUMS,
     "countdown": COUNTDOWN,
     "arithmetic": ARITHMETIC,
+    "code_canaries": CODE_CANARIES,
 }
 
 

@@ -97,14 +97,38 @@ def _as_checks(checks: Sequence[str], entry_point: str, shown: str) -> Divided:
 def _beyond_stand_in(tree: ast.Module, entry_point: str) -> str | None:
     """Why a stand-in, which sends copies of plain values, cannot serve this program; None where it can."""
     for node in ast.walk(tree):
-        call = node.value if isinstance(node, ast.Expr) else node
-        if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Name) or call.func.id != entry_point:
-            continue
-        if any(isinstance(part, ast.Lambda | ast.GeneratorExp) for part in ast.walk(call)):
-            return f"hands {entry_point} a function or generator"
-        if call is not node and any(names_in(part) for part in call.args):
+        if (
+            isinstance(node, ast.Try)
+            and not all(map(_catches_all, node.handlers))
+            and _calls_of(entry_point, node.body)
+        ):
+            return f"asks which exception {entry_point} raises"
+        if isinstance(node, ast.With) and _calls_of(entry_point, node.body):
+            return f"calls {entry_point} in a with statement"
+        if isinstance(node, ast.Expr) and any(names_in(part) for part in _arguments(node.value, entry_point)):
             return f"looks at what {entry_point} changes in place"
+        if isinstance(node, ast.expr) and any(
+            isinstance(inner, ast.Lambda | ast.GeneratorExp)
+            for part in _arguments(node, entry_point)
+            for inner in ast.walk(part)
+        ):
+            return f"hands {entry_point} a function or generator"
     return None
+
+
+def _catches_all(handler: ast.ExceptHandler) -> bool:
+    return handler.type is None or ast.unparse(handler.type) in ("Exception", "BaseException")
+
+
+def _calls_of(entry_point: str, body: Sequence[ast.stmt]) -> bool:
+    return any(entry_point in names_in(statement) for statement in body)
+
+
+def _arguments(node: ast.expr, entry_point: str) -> list[ast.expr]:
+    """What a direct call of the function hands it; nothing for other expressions."""
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == entry_point:
+        return [*node.args, *(word.value for word in node.keywords)]
+    return []
 
 
 def free_names(program: str) -> set[str]:
@@ -157,9 +181,10 @@ def entry_point_of(programs: Sequence[str], solution: str = "") -> str:
             for node in ast.walk(parsed(program, f"test {number}"))
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
         ]
-        names = [name for name in called if name in known] or [name for name in called if name not in BUILTINS]
+        others = [name for name in called if name not in BUILTINS and name not in _KNOWN]
+        names = [name for name in called if name in known] or others
         if names:
             votes[names[0]] = votes.get(names[0], 0) + 1  # the outermost comes first
     if not votes:
-        raise BadTest("the tests call no function")
+        raise BadTest("the tests call no function of the solution; name it in entry_point")
     return max(votes, key=lambda name: votes[name])

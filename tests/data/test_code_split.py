@@ -180,6 +180,8 @@ def test_a_check_may_use_what_the_prompt_shows():
         (["x = [2, 1]\nf(x)\nassert x[0] < x[1]"], "looks at what f changes in place"),
         (["assert f(lambda x: x) != 2"], "hands f a function"),
         (["assert f(i for i in [1]) != 2"], "hands f a function or generator"),
+        (["try:\n    f(0)\nexcept ValueError:\n    pass\nelse:\n    assert 0"], "asks which exception f raises"),
+        (["with pytest.raises(ValueError):\n    f(0)\nassert f(1) == 2"], "calls f in a with statement"),
         (["assert f(Node(1)) != 2"], "needs Node, which only the solution has"),
         (["assert f(1) == 2", "assert f(1) == 3"], "no program passes: 'f\\(1\\)' must be '2' and '3'"),
     ],
@@ -198,6 +200,7 @@ def test_tests_that_can_be_neither_call_nor_check_are_refused_with_the_reason(pr
         (["assert f(Node(1), Node(2)) == 2"], "class Node: pass\ndef f(a, b): pass", "f"),
         (["assert sum(1, 2) == 2"], "def sum(a, b): pass", "sum"),
         (["assert Counter(f(1)) == Counter('a')"], "from collections import Counter\ndef f(x): pass", "f"),
+        (["assert Counter(f(1)) == Counter('a')"], "", "f"),
         (["assert Solution().go(1) == 2"], "", "Solution"),
     ],
 )
@@ -206,7 +209,7 @@ def test_the_function_asked_for(programs, solution, name):
 
 
 def test_tests_without_a_function():
-    with pytest.raises(BadTest, match="call no function"):
+    with pytest.raises(BadTest, match="call no function of the solution; name it in entry_point"):
         entry_point_of(["assert len('a') == 1"])
 
 
