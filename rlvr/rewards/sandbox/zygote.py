@@ -6,6 +6,7 @@ expected value: those go from the judge to the forked process through pipes of t
 
 from __future__ import annotations
 
+import builtins
 import ctypes
 import gc
 import importlib
@@ -27,6 +28,7 @@ SEALED_TOO = """
     inspect traceback unittest difflib secrets base64 binascii zlib csv logging timeit weakref graphlib ipaddress uuid
     html urllib.parse shlex fnmatch pathlib tempfile subprocess socket ctypes platform locale bz2 lzma zoneinfo sched
     cProfile profile pdb doctest argparse getopt warnings gc resource signal select selectors glob shutil pickle atexit
+    encodings.idna encodings.latin_1 encodings.ascii encodings.utf_16
 """
 
 
@@ -41,6 +43,7 @@ def main(control: int, settings: dict[str, Any]) -> None:
     _restrict(library, settings, report)
     for name in (PRELOADED + ("" if report["files"] else SEALED_TOO)).split():
         importlib.import_module(name)
+    vars(builtins).update(exit=sys.exit, quit=sys.exit)  # the site module's, which contest programs call
     _forget(settings["root"])
     gc.collect()
     gc.freeze()
