@@ -57,7 +57,7 @@ class MathAnswers:
         return texts[0], texts[1]
 
     async def _ask(self, key: tuple[str, str]) -> Reply:
-        """Ask the workers once a pair of texts; whoever asks the same meanwhile, from any loop, waits for that reply."""
+        """Ask the workers once a pair of texts; who asks the same meanwhile, from any loop, waits for that reply."""
         while True:
             known = self._asked.get(key)
             if known is None or (known.done() and known.result().outcome == "failed"):

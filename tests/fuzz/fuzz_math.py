@@ -1,0 +1,66 @@
+"""Looks for texts that break the properties of extraction and equality, for as long as told.
+
+Usage: python tests/fuzz/fuzz_math.py [--seconds 300] [--property NAME] [--coverage]
+
+Random examples by hypothesis, which shrinks what it finds; with `--coverage` atheris guides one property by the
+branches it reaches (`pip install atheris`). A find is fixed and becomes a case in tests/rewards/test_equality.py or
+test_extract.py.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from hypothesis import HealthCheck, seed, settings
+
+sys.path[:0] = [str(Path(__file__).resolve().parents[1] / "rewards"), str(Path(__file__).resolve().parents[2])]
+
+from math_properties import PROPERTIES  # noqa: E402 - after its folder is on the path
+
+BATCH = settings(max_examples=2000, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+
+
+def main() -> None:
+    """Run until the time is up or a property breaks; exit 1 where one does."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seconds", type=float, default=300, help="processor time")
+    parser.add_argument("--property", choices=[check.__name__ for check in PROPERTIES])
+    parser.add_argument("--coverage", action="store_true")
+    given = parser.parse_args()
+    checks = [check for check in PROPERTIES if given.property in (None, check.__name__)]
+    if given.coverage:
+        _guided(checks[0], given.seconds)
+    batches = _random(checks, given.seconds)
+    print(
+        f"{batches} batches of {BATCH.max_examples} examples in {time.process_time():.0f} s of processor time: no find"
+    )
+
+
+def _random(checks: list[Callable[[], None]], seconds: float) -> int:
+    batches = 0
+    while time.process_time() < seconds:
+        for check in checks:
+            number = random.SystemRandom().getrandbits(32)
+            print(f"{check.__name__}, seed {number}", flush=True)
+            seed(number)(BATCH(check))()
+            batches += 1
+    return batches
+
+
+def _guided(check: Callable[[], None], seconds: float) -> None:
+    """Let atheris choose the bytes that hypothesis draws from; it does not return."""
+    import atheris
+
+    atheris.instrument_all()
+    inner = BATCH(check).hypothesis.fuzz_one_input  # type: ignore[attr-defined]
+    atheris.Setup([sys.argv[0], f"-max_total_time={seconds:.0f}", "-max_len=4096"], inner)
+    atheris.Fuzz()
+
+
+if __name__ == "__main__":
+    main()
