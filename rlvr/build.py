@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +20,16 @@ from rlvr.export.fetch import MODELS
 from rlvr.learner.ray_learner import RankActor, RayLearner
 from rlvr.learner.tiny import build_tiny_model
 from rlvr.recipe import Model, ProblemSet, Recipe
+from rlvr.rewards.compose import RewardVerifier
 from rlvr.rollout.chat import Chat
 from rlvr.rollout.ray_fleet import RayFleet, RolloutWorker
+from rlvr.rollout.ray_verifier import RayVerifier
 from rlvr.rollout.scored import VerifiedSampler
 from rlvr.rollout.vllm_engine import EngineSettings
 from rlvr.types import Problem, Prompt, SamplingParams
+
+VERDICTS_A_WORKER = 8  # under way on a node for each of its verifier workers: keeps them busy while verdicts travel
+VERDICT_LIMIT_S = 120.0  # for a node's verdict, beside the checks before it: processes start and libraries load
 
 
 def load_set(chosen: ProblemSet, verifier: str | None = None) -> tuple[Problem, ...]:
@@ -101,6 +107,16 @@ def make_prompts(recipe: Recipe, chat: Chat, problems: tuple[Problem, ...]) -> l
     return prompts
 
 
+def spread_verifier(recipe: Recipe) -> RewardVerifier | RayVerifier:
+    """Return the verifier of a recipe's rewards: here where this machine is all there is, else on every node."""
+    rewards, cluster = recipe.rewards, recipe.cluster
+    factory = partial(make_verifier, rewards, max_tokens=recipe.sampling.max_tokens)
+    if cluster.address is None and cluster.nodes == 1:
+        return factory()
+    limit_s = VERDICT_LIMIT_S + 2 * VERDICTS_A_WORKER * rewards.deadline_s  # a starved check may take two deadlines
+    return RayVerifier(factory, in_flight=VERDICTS_A_WORKER * rewards.workers, limit_s=limit_s)
+
+
 def training_params(recipe: Recipe) -> SamplingParams:
     """Return how training draws completions."""
     sampling = recipe.sampling
@@ -131,7 +147,7 @@ class Crew:
 
     def __init__(self, recipe: Recipe) -> None:
         self.recipe = recipe
-        self.verifier = make_verifier(recipe.rewards, max_tokens=recipe.sampling.max_tokens)
+        self.verifier = spread_verifier(recipe)
         self.fleet: RayFleet | None = None
         self.learner: RayLearner | None = None
         self.engine_path = ""  # the model whose architecture the engines have
