@@ -34,6 +34,7 @@ class _Given:
     own: dict[str, bool] = field(default_factory=dict)  # variables; whether each is an object of a class
     answers: set[str] = field(default_factory=set)  # variables made from what the candidate answered
     opaque: set[str] = field(default_factory=set)  # of those, the ones that may hold what is expected
+    unseen: list[ast.expr] = field(default_factory=list)  # calls of the candidate that no expression has yet
 
     def fold(self, node: ast.expr) -> object:
         return fold(node, self.constants, self.taken)
@@ -47,9 +48,14 @@ class _Given:
             self.constants.pop(name, None)
             self.touched(value)
         self.own[name] = is_object(value, self.own)
+        if name in self.answers:
+            self.unseen.append(value)
 
     def act(self, value: ast.Call) -> None:
+        if not names_in(value.func) & (self.taken | self.own.keys()):
+            raise NotSplit(f"{ast.unparse(value)[:60]} is no call of the candidate")
         self.steps.append((None, value))
+        self.unseen.append(value)
         for name in names_in(value) & self.own.keys():
             self._mark(name, value)
         self.touched(value)
@@ -81,10 +87,21 @@ class _Given:
             if (target in needed) if target else (needed & names_in(value)):
                 kept.append(ast.unparse(value) if target is None else f"{target} := {ast.unparse(value)}")
                 needed |= names_in(value)
+                self.unseen = [other for other in self.unseen if other is not value]
+                self._whole(value)
+        self._whole(node)
         if hidden := needed & self.opaque:
             raise NotSplit(f"{min(hidden)} may hold what is expected")
         text = ast.unparse(node)
         return f"(lambda: ({', '.join(f'({step})' for step in reversed(kept))}, {text})[-1])()" if kept else text
+
+    def _whole(self, node: ast.expr) -> None:
+        """Refuse a part of a given constant: the rest of it (a table of cases, say) may hold what is expected."""
+        for part in ast.walk(node):
+            if isinstance(part, ast.Subscript | ast.Attribute) and isinstance(part.value, ast.Name):
+                name = part.value.id
+                if name in self.own and name not in self.answers:
+                    raise NotSplit(f"{name} may hold what is expected")
 
 
 def split_program(program: Sequence[ast.stmt], taken: frozenset[str]) -> list[CallTest]:
@@ -109,6 +126,8 @@ def split_program(program: Sequence[ast.stmt], taken: frozenset[str]) -> list[Ca
                 given.act(value)
             case _:
                 raise NotSplit(f"{type(statement).__name__} is no assert")
+    if given.unseen:
+        raise NotSplit(f"no assert looks at what became of {ast.unparse(given.unseen[0])[:60]}")
     return calls
 
 

@@ -84,6 +84,8 @@ def test_several_in_one_program():
     [
         ("x = [3, 1]\nf(x)\nassert x == [1, 3]", [("(lambda: ((x := [3, 1]), (f(x)), x)[-1])()", "[1, 3]")]),
         ("want = [5]\ngot = f(2)\nassert got == want", [("(lambda: ((got := f(2)), got)[-1])()", "[5]")]),
+        ("x = [3, 1]\nf(x)\nassert x[0] == 1", [("(lambda: ((x := [3, 1]), (f(x)), x[0])[-1])()", "1")]),
+        ("unused = [1]\nassert f(1) == 2", [("f(1)", "2")]),
         ("n: int = 2\nassert f(n) == n", [("(lambda: ((n := 2), f(n))[-1])()", "2")]),
         (
             "s = Stack()\ns.push(3)\nassert s.pop() == 3\nassert s.size() == 0",
@@ -128,6 +130,14 @@ def test_statements_before_an_assert_go_with_the_question_where_it_needs_them(pr
         "got = f(1)\ngot.append(5)\nassert got == [1, 5]",
         "got = f(1)\nassert got.count(3) == 2",
         "x = [1]\nf(x)\nassert f(2) == x",
+        "cases = [(1, 2)]\nassert f(cases[0][0]) == 2",
+        "case = {'in': 1, 'out': 2}\nassert f(case.get('in')) == 2",
+        "assert f(1) == 2\ncheck_equal(f(3), 4)",
+        "assert f(1) == 2\nself.assertEqual(f(3), 4)",
+        "assert f(1) == 2\nf(3)",
+        "x = 3\nassert f(1) == 2\nf(x)",
+        "assert f(1) == 2\ngot = f(3)",
+        "s = Stack()\ns.push(3)\nassert s.pop() == 3\ns.check()",
     ],
 )
 def test_what_could_carry_the_expected_value_is_not_split(program):
