@@ -10,14 +10,16 @@ from pathlib import Path
 
 from rlvr.build import Crew, make_chat, make_prompts, materialise, problem_sets, training_params
 from rlvr.cluster import check_devices, start_ray
+from rlvr.data.code_rows import NO_REFERENCE
 from rlvr.errors import DoctorFailed
 from rlvr.learner.ray_learner import RayLearner
 from rlvr.ports import Verifier
 from rlvr.recipe import Recipe
 from rlvr.recipe_file import LoadedRecipe
+from rlvr.rewards.ready import check_verifiers
 from rlvr.rollout.chat import Chat
 from rlvr.rollout.scored import VerifiedSampler
-from rlvr.types import Completion, Prompt, ScoredGroup, TrainSequence
+from rlvr.types import Completion, Problem, Prompt, ScoredGroup, TrainSequence
 
 SAMPLED = 4  # prompts sampled for the checks
 NOISE = 0.1  # relative change of every parameter before the second comparison
@@ -86,6 +88,23 @@ def template_checks(chat: Chat, prompt: Prompt, *, trained: bool) -> Iterator[Ch
     )
 
 
+def _answers(problem: Problem) -> list[tuple[str, str, str]]:
+    """What each kind of answer is called, reads, and must be judged."""
+    right, wrong = f"\\boxed{{{problem.answer}}}", "\\boxed{918273645}"
+    if problem.verifier == "code":
+        right, wrong = f"\n```python\n{problem.answer}\n```", "\n```python\nraise SystemExit\n```"
+    found = [("a right answer", right, "correct"), ("a wrong answer", wrong, "wrong"), ("no answer", "", "no_answer")]
+    if problem.answer == NO_REFERENCE:
+        del found[0]
+    return [(name, f"<think>because</think>{text}", expected) for name, text, expected in found]
+
+
+def sandbox_checks(recipe: Recipe, prompts: Sequence[Prompt]) -> list[Check]:
+    """Say what isolates the programs a model writes, where it writes any; raises UserError where that is too little."""
+    isolation = check_verifiers((prompt.problem for prompt in prompts), sandbox=recipe.rewards.sandbox)
+    return [Check(name="sandbox of programs", ok=True, note=True, figure=str(isolation))] if isolation else []
+
+
 async def verifier_checks(verifier: Verifier, prompt: Prompt) -> list[Check]:
     """Check that a known right answer is correct, a wrong one is wrong, and none is none.
 
@@ -93,13 +112,8 @@ async def verifier_checks(verifier: Verifier, prompt: Prompt) -> list[Check]:
     """
     problem = prompt.problem
     own = ":" in problem.verifier
-    cases = [
-        ("a right answer", f"<think>because</think>\\boxed{{{problem.answer}}}", "correct"),
-        ("a wrong answer", "<think>because</think>\\boxed{918273645}", "wrong"),
-        ("no answer", "<think>because</think>", "no_answer"),
-    ]
     checks = []
-    for name, text, expected in cases:
+    for name, text, expected in _answers(problem):
         written = text.removeprefix("<think>") if prompt.prefill else text
         completion = Completion(token_ids=(0,), sampler_logprobs=(0.0,), versions=(), finish="stop", text=written)
         verdict = await verifier.verify(problem, completion, prompt.prefill)
@@ -172,6 +186,7 @@ async def examine(
     chat = make_chat(recipe, path)
     some = list(prompts[:SAMPLED])
     checks = list(template_checks(chat, some[0], trained=True))
+    checks += await asyncio.to_thread(sandbox_checks, recipe, some)
     checks += await verifier_checks(sampler.verifier, some[0])
     first, groups = await _agreement("learner and engine agree at start", recipe, learner, sampler, some)
     text = groups[0].group.completions[0].text

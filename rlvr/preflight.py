@@ -11,7 +11,7 @@ from rlvr.data.families import find_family
 from rlvr.errors import ModelError, RecipeError
 from rlvr.export.hub import check_repo
 from rlvr.recipe import ColdstartStage, DistillStage, ExportStage, GrpoStage, Model, Recipe, TracesStage
-from rlvr.rewards.compose import check_verifier
+from rlvr.rewards.ready import check_verifiers
 from rlvr.types import Problem
 
 WEIGHTS = ("*.safetensors", "*.safetensors.index.json")
@@ -19,8 +19,7 @@ WEIGHTS = ("*.safetensors", "*.safetensors.index.json")
 
 def check_before_start(recipe: Recipe, train: tuple[Problem, ...], heldout: tuple[Problem, ...]) -> None:
     """Raise a one-line UserError for whatever in a run would fail later, as far as it shows without starting it."""
-    for problem in {problem.verifier: problem for problem in (*train, *heldout)}.values():
-        check_verifier(problem)
+    check_verifiers((*train, *heldout), sandbox=recipe.rewards.sandbox)
     trains = any(isinstance(stage, ColdstartStage | GrpoStage) for stage in recipe.stages.values())
     check_model(recipe, recipe.model, (*train, *heldout), trained=trains)
     for name, stage in recipe.stages.items():

@@ -22,7 +22,7 @@ from rlvr.errors import DataError, InvalidVerdicts, RecipeError
 from rlvr.recipe_file import load_recipe, load_rewards
 from rlvr.recipe_rewards import Rewards
 from rlvr.report.verdicts import show_verdicts
-from rlvr.rewards.compose import check_verifier
+from rlvr.rewards.ready import check_verifiers
 from rlvr.types import Completion, Problem, Verdict
 
 AT_ONCE = 256  # verdicts waited for at the same time
@@ -45,6 +45,7 @@ def verify_file(path: Path, settings: VerifySettings, columns: RowColumns, *, pr
     Raises DataError naming the bad rows, and InvalidVerdicts where more of our verdicts fail than the rewards allow.
     """
     rows = _readable(path, settings, columns)
+    isolation = check_verifiers((row.problem for row in rows), sandbox=settings.rewards.sandbox)
     with _opened(out) as file:
         began = time.perf_counter()
         verdicts = asyncio.run(_judge(rows, settings, prefill))
@@ -52,6 +53,8 @@ def verify_file(path: Path, settings: VerifySettings, columns: RowColumns, *, pr
         if file is not None:
             file.writelines(json.dumps(line) + "\n" for line in _lines(verdicts))
     show_verdicts(path.name, verdicts, seconds)
+    if isolation is not None:
+        print(f"sandbox {isolation}")
     if not settings.rewards.loose_answer and _mostly_unanswered(verdicts):
         print("most have no marked answer; rewards.loose_answer=true takes the last number of a text")
     _refuse_invalid(verdicts, most=settings.rewards.max_invalid_share)
@@ -83,8 +86,6 @@ def _readable(path: Path, settings: VerifySettings, columns: RowColumns) -> list
         raise DataError("\n".join(_told(path, faults)))
     if not rows:
         raise DataError(f"{path}: holds no completions; write one JSON object with answer and completion a line")
-    for problem in {row.problem.verifier: row.problem for row in rows}.values():
-        check_verifier(problem)
     return rows
 
 

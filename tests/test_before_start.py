@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from rlvr.build import problem_sets
-from rlvr.doctor import Check, verifier_checks
+from rlvr.data.code_rows import NO_REFERENCE
+from rlvr.data.rows import Columns, problem_from_row
+from rlvr.doctor import Check, sandbox_checks, verifier_checks
 from rlvr.errors import RecipeError
 from rlvr.preflight import check_before_start
 from rlvr.recipe import Recipe
@@ -53,9 +55,23 @@ def test_a_verifier_that_cannot_judge_is_told_before_the_start(verifier: str, to
     assert told in str(caught.value)
 
 
+def asked(problem: Problem) -> Prompt:
+    return Prompt(problem=problem, token_ids=(1,))
+
+
+def checked(problem: Problem) -> list[Check]:
+    async def ask() -> list[Check]:
+        verifier = RewardVerifier(deadline_s=20)
+        try:
+            return await verifier_checks(verifier, asked(problem))
+        finally:
+            await verifier.close()
+
+    return asyncio.run(ask())
+
+
 def looked_at(verifier: str) -> list[Check]:
-    prompt = Prompt(problem=Problem(id="p", question="q", answer="42", verifier=verifier), token_ids=(1,))
-    return asyncio.run(verifier_checks(RewardVerifier(), prompt))
+    return checked(Problem(id="p", question="q", answer="42", verifier=verifier))
 
 
 def test_the_doctor_asks_a_function_of_the_user_only_for_a_verdict() -> None:
@@ -68,3 +84,29 @@ def test_the_doctor_asks_a_function_of_the_user_only_for_a_verdict() -> None:
     for check in looked_at(f"{__name__}:failing"):
         assert (check.ok, check.figure) == (False, "invalid, reward None")
         assert "no luck" in check.fix
+
+
+def twice(**others: str) -> Problem:
+    row = {"question": "Write twice(n).", "tests": ["assert twice(2) == 4"], **others}
+    return problem_from_row(row, where="f:1", default_id="f:1", source="f", columns=Columns())
+
+
+def test_the_doctor_runs_the_reference_of_a_code_problem() -> None:
+    problem = twice(solution="def twice(n):\n    return 2 * n")
+    assert [(check.ok, check.figure.partition(",")[0]) for check in checked(problem)] == [
+        (True, "correct"),
+        (True, "wrong"),
+        (True, "no_answer"),
+    ]
+    assert twice().answer == NO_REFERENCE
+    assert [check.name for check in checked(twice())] == ["verifier on a wrong answer", "verifier on no answer"]
+
+
+def test_the_doctor_says_what_isolates_programs_where_there_are_any() -> None:
+    (check,) = sandbox_checks(recipe(), [asked(twice())])
+    assert (check.name, check.note, check.figure.partition(":")[0] in ("strict", "standard")) == (
+        "sandbox of programs",
+        True,
+        True,
+    )
+    assert sandbox_checks(recipe(), [asked(Problem(id="p", question="q", answer="1"))]) == []

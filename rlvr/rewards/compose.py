@@ -7,13 +7,12 @@ import traceback
 from collections.abc import Awaitable, Callable
 from typing import Literal
 
-from rlvr.errors import RecipeError
 from rlvr.rewards.code_answers import extract_code, judge_code
 from rlvr.rewards.conventions import EXACT, MathConventions
 from rlvr.rewards.countdown import judge_countdown
 from rlvr.rewards.extract import Extraction, find_answer, split_thinking
 from rlvr.rewards.format import fault_of, format_share
-from rlvr.rewards.functions import in_trl_form, judge_function, load_function, missing_columns
+from rlvr.rewards.functions import in_trl_form, judge_function, load_function
 from rlvr.rewards.graders import Graders
 from rlvr.rewards.judgement import Judgement
 from rlvr.rewards.parts import NO_SHAPING, Shaping
@@ -44,17 +43,6 @@ VERIFIERS: dict[str, Callable[[Graders, Problem, str], Awaitable[Judgement]]] = 
     "reasoning_gym": _reasoning_gym,
     "code": _code,
 }
-
-
-def check_verifier(problem: Problem) -> None:
-    """Raise RecipeError unless a problem's verifier is known, or a function that has all it needs of the problem."""
-    if problem.verifier in VERIFIERS:
-        return
-    if missing := missing_columns(load_function(problem.verifier, tuple(VERIFIERS)), problem):
-        raise RecipeError(
-            f"verifier: {problem.verifier!r} needs {', '.join(missing)}, no column of problem {problem.id!r}; "
-            "add it to the rows, or give the parameter a default"
-        )
 
 
 class RewardVerifier:

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rlvr.errors import RecipeError
-from rlvr.rewards.compose import VERIFIERS, RewardVerifier, check_verifier
+from rlvr.rewards.compose import VERIFIERS, RewardVerifier
+from rlvr.rewards.ready import check_verifier
 from rlvr.types import Completion, Finish, Problem, Verdict
 
 CASES = Path(__file__).parents[1] / "data" / "math_cases_excerpt.jsonl"

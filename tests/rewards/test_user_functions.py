@@ -16,9 +16,10 @@ import pytest
 
 from rlvr.errors import RecipeError
 from rlvr.rewards.calls import MOST_STUCK, Calls
-from rlvr.rewards.compose import RewardVerifier, check_verifier
+from rlvr.rewards.compose import RewardVerifier
 from rlvr.rewards.functions import in_trl_form
 from rlvr.rewards.judgement import GraderFailure
+from rlvr.rewards.ready import check_verifier
 from rlvr.types import Completion, Problem, Verdict
 
 TEXT = "<think>6*7</think>It is \\boxed{42}"
