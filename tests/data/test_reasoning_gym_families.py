@@ -75,7 +75,7 @@ def test_what_the_library_refuses_is_a_one_line_error(name, options, message):
         ("chained_sum", "unknown problem family 'chained_sum'; did you mean 'chained_sums'?"),
         ("lcm", "did you mean 'reasoning_gym/lcm'?"),
         ("reasoning_gym/lcmm", "reasoning-gym has no such family; did you mean 'lcm'?"),
-        ("zzz", "choose from arithmetic, chained_sums, countdown, reasoning_gym/NAME"),
+        ("zzz", "choose from arithmetic, chained_sums, code_canaries, countdown, reasoning_gym/NAME"),
     ],
 )
 def test_unknown_families_get_a_suggestion(name, message):
@@ -90,5 +90,5 @@ def test_the_refused_scorer_still_takes_any_text():
 
 
 def test_own_families_are_in_one_table():
-    assert sorted(FAMILIES) == ["arithmetic", "chained_sums", "countdown"]
+    assert sorted(FAMILIES) == ["arithmetic", "chained_sums", "code_canaries", "countdown"]
     assert all(find_family(name) is family for name, family in FAMILIES.items())
