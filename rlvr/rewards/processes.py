@@ -213,8 +213,8 @@ class Worker:
     def _wait(self, event: int, deadline: float) -> bool:
         poll = select.poll()
         poll.register(self._channel, event)
-        left = deadline - time.monotonic()
-        return left > 0 and bool(poll.poll(left * 1000))
+        left = max(deadline - time.monotonic(), 0.0)  # what is there counts, however late we come to look
+        return bool(poll.poll(left * 1000))
 
 
 def processor_seconds(pid: int) -> float:

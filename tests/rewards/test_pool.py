@@ -1,5 +1,6 @@
 import asyncio
 import os
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from pool_helpers import MISBEHAVING, eventually, gone
 from rlvr.rewards import pool as pool_module
 from rlvr.rewards import worker
 from rlvr.rewards.pool import WorkerPool
+from rlvr.rewards.processes import Late, Worker
 
 SQUARE = {"gold": "x^2+2x+1", "answer": "(x+1)^2"}
 ENDLESS = {"gold": "5", "answer": "(x+y+z)^{200}"}
@@ -168,3 +170,13 @@ def test_a_task_that_cannot_start_is_told() -> None:
         pool.close()
     assert reply.outcome == "failed"
     assert "unheard_of" in reply.detail
+
+
+def test_a_reply_that_is_there_counts_however_late_we_look() -> None:
+    ours, theirs = socket.socketpair()
+    with theirs:
+        theirs.send(b'{"value": 1}\n')
+        assert Worker(None, os.getpid(), ours).exchange(b"", 0.0) == {"value": 1}
+        with pytest.raises(Late):
+            Worker(None, os.getpid(), ours).exchange(b"", 0.0)
+    ours.close()
