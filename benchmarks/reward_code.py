@@ -102,6 +102,7 @@ def _completion(text: str) -> Completion:
 def _references(name: str, items: Sequence[Item]) -> Row:
     verdicts = judged([(item.problem, item.problem.answer) for item in items], PATIENT_S)
     right = sum(verdict.correct for verdict in verdicts)
+    plainly = sum(all_pass([item.plainly(item.problem.answer) for item in items], cpu_s=int(PATIENT_S)))
     kinds = Counter("calls" if item.tests.calls else "checks" for item in items)
     return Row(
         what=f"{name}: reference solutions judged correct",
@@ -110,6 +111,7 @@ def _references(name: str, items: Sequence[Item]) -> Row:
         reached=right == len(items),
         notes=[
             f"{kinds['calls']} split into questions and values, {kinds['checks']} kept as check programs",
+            f"plain Python passes {plainly} of them",
             *(_told(item, verdict) for item, verdict in zip(items, verdicts, strict=True) if not verdict.correct),
         ],
     )
@@ -143,10 +145,11 @@ class _Trial:
 
 def _mutants(items: Sequence[Item]) -> list[Row]:
     made = {id(item): item.mutants() for item in items}
-    trials = _tried([(item, mutant) for item in items for mutant in made[id(item)][:PER_PROBLEM]])
+    slow = _slow(items)
+    trials = _tried([(item, mutant) for item in items for mutant in made[id(item)][:PER_PROBLEM]], slow)
     told = _told_apart(trials)
     rest = [item for item in items if id(item) not in told]
-    trials += _tried([(item, mutant) for item in rest for mutant in made[id(item)][PER_PROBLEM:]])
+    trials += _tried([(item, mutant) for item in rest for mutant in made[id(item)][PER_PROBLEM:]], slow)
     told = _told_apart(trials)
     apart = [trial for trial in trials if not trial.agrees]
     return [
@@ -158,7 +161,9 @@ def _mutants(items: Sequence[Item]) -> list[Row]:
             notes=[
                 f"the first {PER_PROBLEM} mutants of each problem, and all of a problem whose tests tell none of these",
                 f"{sum(not trial.oracle for trial in trials)} fail, {sum(trial.oracle for trial in trials)} pass",
-                f"{sum(trial.patient for trial in trials)} differed at first and were judged anew with {PATIENT_S:g} s",
+                f"{sum(trial.verdict.status == 'timeout' for trial in trials)} of the failures are endless or slow: a "
+                f"mutant has {MUTANT_S:g} s of a core, {PATIENT_S:g} s where its reference takes longer",
+                f"{sum(trial.patient for trial in trials)} had {PATIENT_S:g} s, also where judges differed at first",
                 *map(_differing, apart),
             ],
         ),
@@ -181,10 +186,16 @@ def _told_apart(trials: Iterable[_Trial]) -> set[int]:
     return {id(trial.item) for trial in trials if trial.agrees and not trial.oracle}
 
 
-def _tried(pairs: Sequence[tuple[Item, Mutant]]) -> list[_Trial]:
-    """A trial a pair; where the two judges differ, both judge again with more time."""
+def _slow(items: Sequence[Item]) -> set[int]:
+    """Problems whose reference takes longer than a mutant may."""
+    verdicts = judged([(item.problem, item.problem.answer) for item in items], MUTANT_S)
+    return {id(item) for item, verdict in zip(items, verdicts, strict=True) if not verdict.correct}
+
+
+def _tried(pairs: Sequence[tuple[Item, Mutant]], slow: set[int]) -> list[_Trial]:
+    """A trial a pair; where the two judges differ, or the reference is slow, both have more time."""
     trials = _once(pairs, MUTANT_S)
-    again = [place for place, trial in enumerate(trials) if not trial.agrees]
+    again = [place for place, trial in enumerate(trials) if not trial.agrees or id(trial.item) in slow]
     for place, trial in zip(again, _once([pairs[place] for place in again], PATIENT_S), strict=True):
         trials[place] = replace(trial, patient=True)
     return trials
