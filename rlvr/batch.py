@@ -27,17 +27,28 @@ class PackedBatch:
     loss_weights: Tensor  # [N] float32
     sampler_logprobs: Tensor  # [N] float32, zeros for imitation
     advantages: Tensor  # [N] float32, ones for imitation
+    old_logprobs: Tensor | None = None  # [N] float32, None where the policy itself is the old one
+    reference_logprobs: Tensor | None = None  # [N] float32, None where no KL is asked for
 
     def to(self, device: torch.device) -> PackedBatch:
         """Return the batch on `device`."""
-        fields = {name: getattr(self, name).to(device, non_blocking=True) for name in self.__slots__}
-        return PackedBatch(**fields)
+        held = {name: getattr(self, name) for name in self.__slots__}
+        return PackedBatch(
+            **{name: None if value is None else value.to(device, non_blocking=True) for name, value in held.items()}
+        )
 
 
 class Objective(Protocol):
     """A loss: numbers in, number out. `loss` is a sum that `loss_weights` already normalise over the whole batch."""
 
-    def __call__(self, policy_logprobs: Tensor, batch: PackedBatch) -> tuple[Tensor, dict[str, Tensor]]:
+    @property
+    def entropy_gradient(self) -> bool:
+        """Whether the loss needs the gradient of the entropy, which costs memory."""
+        ...
+
+    def __call__(
+        self, policy_logprobs: Tensor, entropy: Tensor, batch: PackedBatch
+    ) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the loss and metrics, each metric a sum over this micro-batch's trained tokens ([N] -> scalar)."""
         ...
 
@@ -48,6 +59,8 @@ def collate(sequences: Sequence[TrainSequence]) -> PackedBatch:
     input_ids = torch.zeros((len(sequences), length), dtype=torch.int64)
     predict_from: list[int] = []
     flat: dict[str, list[float]] = {"loss_weights": [], "sampler_logprobs": [], "advantages": []}
+    optional = [name for name in ("old_logprobs", "reference_logprobs") if getattr(sequences[0], name)]
+    flat |= {name: [] for name in optional}
     targets: list[int] = []
     segments: list[int] = []
     for row, sequence in enumerate(sequences):
@@ -60,6 +73,8 @@ def collate(sequences: Sequence[TrainSequence]) -> PackedBatch:
         flat["loss_weights"].extend(sequence.loss_weights)
         flat["sampler_logprobs"].extend(sequence.sampler_logprobs or [0.0] * count)
         flat["advantages"].extend(sequence.advantages or [1.0] * count)
+        for name in optional:
+            flat[name].extend(getattr(sequence, name))
     return PackedBatch(
         input_ids=input_ids,
         predict_from=torch.tensor(predict_from),

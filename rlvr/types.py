@@ -172,12 +172,14 @@ class TrainSequence:
     loss_weights: tuple[float, ...]  # [T], T = L - prompt_length
     sampler_logprobs: tuple[float, ...] = ()  # [T], or empty for imitation
     advantages: tuple[float, ...] = ()  # [T], or empty for imitation
+    old_logprobs: tuple[float, ...] = ()  # [T], or empty where the policy itself is the old one
+    reference_logprobs: tuple[float, ...] = ()  # [T], or empty where no KL is asked for
 
     def __post_init__(self) -> None:
         targets = len(self.token_ids) - self.prompt_length
         if self.prompt_length < 1 or targets < 1:
             raise ValueError(f"a sequence needs prompt and target tokens: {self.prompt_length} and {targets}")
-        for name in ("loss_weights", "sampler_logprobs", "advantages"):
+        for name in ("loss_weights", "sampler_logprobs", "advantages", "old_logprobs", "reference_logprobs"):
             found = len(getattr(self, name))
             if found != targets and (found or name == "loss_weights"):
                 raise ValueError(f"{name} has {found} entries for {targets} target tokens")

@@ -55,10 +55,17 @@ def keys() -> str:
 def presets() -> str:
     """Return the table of GRPO presets, and what of it holds where a batch makes one update."""
     rows = [
-        (f"`{name}`", preset.advantage, preset.reduction, f"{1 - preset.clip_low:g} to {1 + preset.clip_high:g}")
+        (
+            f"`{name}`",
+            preset.advantage + (", batch-normalised" if preset.batch_normalised else ""),
+            f"{preset.ratio}, {preset.surrogate}",
+            f"{1 - preset.clip_low:g} to {1 + preset.clip_high:g}",
+            preset.reduction,
+            f"{preset.correction}, at most {preset.correction_high:g}",
+        )
         for name, preset in PRESETS.items()
     ]
-    head = ("preset", "advantage", "reduction", "ratio clipped to (binds only from a batch's second update)")
+    head = ("preset", "advantage", "ratio, surrogate", "ratio clipped to", "reduction", "sampler correction")
     return _table(head, rows) + PRESET_NOTES
 
 

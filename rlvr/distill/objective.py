@@ -13,6 +13,13 @@ from rlvr.batch import PackedBatch
 class ImitationObjective:
     """-sum(weight x log p), with weights that already hold the mean over the whole batch's target tokens."""
 
-    def __call__(self, policy_logprobs: Tensor, batch: PackedBatch) -> tuple[Tensor, dict[str, Tensor]]:
+    @property
+    def entropy_gradient(self) -> bool:
+        """The entropy plays no part."""
+        return False
+
+    def __call__(
+        self, policy_logprobs: Tensor, entropy: Tensor, batch: PackedBatch
+    ) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the loss; nothing else is worth logging."""
         return -(batch.loss_weights * policy_logprobs).sum(), {}

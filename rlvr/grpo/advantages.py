@@ -29,20 +29,53 @@ def leave_one_out(rewards: Sequence[float]) -> list[float]:
     return [value * count / (count - 1) for value in mean_centred(rewards)] if count > 1 else [0.0]
 
 
+def raw(rewards: Sequence[float]) -> list[float]:
+    """r as it is: no baseline, the batch normalises (REINFORCE++)."""
+    return list(rewards)
+
+
 ADVANTAGES: dict[AdvantageKind, Callable[[Sequence[float]], list[float]]] = {
     "z_score": z_score,
     "mean": mean_centred,
     "leave_one_out": leave_one_out,
+    "raw": raw,
 }
 
 
 def group_advantages(rewards: Sequence[float | None], kind: AdvantageKind) -> tuple[float | None, ...] | None:
     """Return the advantages [G] of a group, None in place of invalid verdicts, which take no part in the baseline.
 
-    Returns None for the whole group when it carries no signal: fewer than two valid rewards, or all of them equal.
+    Returns None for the whole group when it carries no signal: fewer than two valid rewards, or all of them equal. With
+    "raw" the signal is between groups, so that one valid reward is enough.
     """
     valid = [reward for reward in rewards if reward is not None]
-    if len(valid) < 2 or max(valid) == min(valid):
+    if not valid or (kind != "raw" and (len(valid) < 2 or max(valid) == min(valid))):
         return None
     credit = iter(ADVANTAGES[kind](valid))
     return tuple(None if reward is None else next(credit) for reward in rewards)
+
+
+def batch_normalised(advantages: Sequence[Sequence[float]]) -> list[tuple[float, ...]]:
+    """(A - mean) / (std + eps) over all tokens of the batch, [B][T] (Hu et al. 2025, REINFORCE++, eq. 7)."""
+    flat = [value for row in advantages for value in row]
+    mean = sum(flat) / len(flat)
+    deviation = sqrt(sum((value - mean) ** 2 for value in flat) / len(flat))
+    return [tuple((value - mean) / (deviation + EPSILON) for value in row) for row in advantages]
+
+
+def process_advantages(
+    scores: Sequence[Sequence[float]], ends: Sequence[Sequence[int]], lengths: Sequence[int]
+) -> list[tuple[float, ...]]:
+    """Return token advantages [G][T] of a group whose reasoning steps were scored (DeepSeekMath, section 4.1.3).
+
+    `scores[g][k]` is the process reward of step k, `ends[g][k]` the number of tokens up to its end. Scores are
+    z-scored over all steps of the group; a token's advantage is the sum of those of the steps that end after it.
+    """
+    standard = iter(z_score([score for row in scores for score in row]))
+    found = []
+    for row, stops, length in zip(scores, ends, lengths, strict=True):
+        credits = [next(standard) for _ in row]
+        found.append(
+            tuple(sum(c for c, stop in zip(credits, stops, strict=True) if stop > token) for token in range(length))
+        )
+    return found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rlvr.grpo.advantages import group_advantages
+from rlvr.grpo.advantages import batch_normalised, group_advantages
 from rlvr.grpo.presets import Preset
 from rlvr.grpo.reductions import REDUCTIONS
 from rlvr.types import CreditedGroup, ScoredGroup, TrainSequence
@@ -30,13 +30,16 @@ def train_sequences(groups: Sequence[CreditedGroup], preset: Preset, *, max_toke
         if advantage is not None
     ]
     weights = REDUCTIONS[preset.reduction]([len(completion.token_ids) for _, completion, _ in rows], max_tokens)
+    credits = [(advantage,) * len(completion.token_ids) for _, completion, advantage in rows]
+    if preset.batch_normalised:
+        credits = batch_normalised(credits)
     return [
         TrainSequence(
             token_ids=(*prompt.token_ids, *completion.token_ids),
             prompt_length=len(prompt.token_ids),
             loss_weights=(weight,) * len(completion.token_ids),
             sampler_logprobs=completion.sampler_logprobs,
-            advantages=(advantage,) * len(completion.token_ids),
+            advantages=credit,
         )
-        for (prompt, completion, advantage), weight in zip(rows, weights, strict=True)
+        for (prompt, completion, _), weight, credit in zip(rows, weights, credits, strict=True)
     ]

@@ -80,10 +80,7 @@ class GrpoLoop:
         self.settings, self.prompts = settings, prompts
         self.learner, self.sampler = learner, sampler
         self.checkpoints, self.tracker = checkpoints, tracker
-        preset = settings.preset
-        self.objective = PolicyObjective(
-            clip_low=preset.clip_low, clip_high=preset.clip_high, sampler_correction=preset.sampler_correction
-        )
+        self.objective = PolicyObjective(preset=settings.preset)
         self.non_finite = 0
 
     async def run(self, start: int) -> None:

@@ -1,45 +1,61 @@
-"""The policy-gradient surrogate, a function of log-probs; reduction and credit arrive as numbers in the batch."""
+"""The policy-gradient loss: a composition of ratio, surrogate, correction and penalties, as a function of log-probs.
+
+Reduction and credit arrive as numbers in the batch. Until a batch is used twice the old policy is the current one: the
+ratio is 1, carries the policy's gradient, and clipping bounds nothing.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from rlvr.batch import PackedBatch
-
-
-def clipped_surrogate(ratio: Tensor, advantages: Tensor, *, low: float, high: float) -> Tensor:
-    """-min(ratio x A, clip(ratio, 1 - low, 1 + high) x A), per token [N] (Schulman et al. 2017, eq. 7)."""
-    clipped = ratio.clamp(1 - low, 1 + high)
-    return -torch.minimum(ratio * advantages, clipped * advantages)
-
-
-def truncated_importance(old_logprobs: Tensor, sampler_logprobs: Tensor, *, most: float) -> Tensor:
-    """min(p_old / p_sampler, most), per token [N], no gradient: corrects for the sampler's different numerics."""
-    return (old_logprobs - sampler_logprobs).exp().clamp(max=most).detach()
+from rlvr.grpo.corrections import CORRECTIONS
+from rlvr.grpo.kl import kl_penalty
+from rlvr.grpo.presets import KlEstimator, Preset
+from rlvr.grpo.ratios import RATIOS
+from rlvr.grpo.surrogates import SURROGATES
+from rlvr.grpo.token_metrics import token_metrics
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PolicyObjective:
-    """The loss of one on-policy update.
+    """The loss of one optimizer step: surrogate + `kl` x KL to the reference - `entropy` x entropy.
 
-    One optimizer step is taken on a batch, so the old policy is the current one, detached: the ratio is 1 with the
-    policy's gradient, and clipping bounds nothing until a batch is used twice.
+    The penalties are reduced with the same weights as the surrogate.
     """
 
-    clip_low: float
-    clip_high: float
-    sampler_correction: float
+    preset: Preset
+    kl: float = 0.0
+    kl_estimator: KlEstimator = "k3"
+    entropy: float = 0.0
 
-    def __call__(self, policy_logprobs: Tensor, batch: PackedBatch) -> tuple[Tensor, dict[str, Tensor]]:
+    @property
+    def entropy_gradient(self) -> bool:
+        """Whether the learner must make the entropy differentiable."""
+        return self.entropy != 0.0
+
+    def __call__(
+        self, policy_logprobs: Tensor, entropy: Tensor, batch: PackedBatch
+    ) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the loss and sums of per-token metrics."""
-        old = policy_logprobs.detach()
-        ratio = (policy_logprobs - old).exp()
-        surrogate = clipped_surrogate(ratio, batch.advantages, low=self.clip_low, high=self.clip_high)
-        correction = truncated_importance(old, batch.sampler_logprobs, most=self.sampler_correction)
-        loss = (batch.loss_weights * correction * surrogate).sum()
-        trained = batch.loss_weights != 0
-        gap = (old - batch.sampler_logprobs)[trained]
-        return loss, {"mismatch": gap.abs().sum(), "sampler_kl": (gap.exp() - 1 - gap).sum()}
+        preset, trained = self.preset, batch.loss_weights != 0
+        old = policy_logprobs.detach() if batch.old_logprobs is None else batch.old_logprobs
+        log_ratio = policy_logprobs - old
+        ratio = RATIOS[preset.ratio](log_ratio, batch.segment_ids, trained)
+        surrogate = SURROGATES[preset.surrogate]
+        per_token = surrogate(ratio, policy_logprobs, batch.advantages, preset.clip_low, preset.clip_high)
+        gap = old - batch.sampler_logprobs
+        correct = CORRECTIONS[preset.correction]
+        weight = correct(gap, batch.segment_ids, trained, preset.correction_low, preset.correction_high)
+        per_token = weight * per_token
+        metrics = token_metrics(gap[trained], weight[trained], ratio.detach()[trained], preset)
+        if self.kl:
+            assert batch.reference_logprobs is not None  # the loop asks the learner for them
+            kl = kl_penalty(policy_logprobs, batch.reference_logprobs, log_ratio.detach().exp(), self.kl_estimator)
+            per_token = per_token + self.kl * kl
+            metrics["kl"] = kl.detach()[trained].sum()
+        if self.entropy:
+            per_token = per_token - self.entropy * entropy
+        return (batch.loss_weights * per_token).sum(), metrics

@@ -1,23 +1,36 @@
-"""Algorithms as named compositions of an advantage, a clip and a reduction; torch-free, so recipes can check names."""
+"""Algorithms as named compositions of small functions; torch-free, so recipes can check names."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Literal
 
-AdvantageKind = Literal["z_score", "mean", "leave_one_out"]
+AdvantageKind = Literal["z_score", "mean", "leave_one_out", "raw"]
+RatioKind = Literal["token", "sequence"]
+SurrogateKind = Literal["clipped", "detached"]
 ReductionKind = Literal["token_mean", "sequence_mean", "constant_length"]
+CorrectionKind = Literal["none", "truncated", "masked", "sequence_truncated", "sequence_masked"]
+KlEstimator = Literal["k1", "k2", "k3"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Preset:
-    """How rewards become credit and log-probs become a loss."""
+    """How rewards become credit and log-probs become a loss.
+
+    `batch_normalised` divides advantages by their deviation over the batch's tokens; `correction` bounds
+    p_old / p_sampler to [`correction_low`, `correction_high`].
+    """
 
     advantage: AdvantageKind
     reduction: ReductionKind
+    ratio: RatioKind = "token"
+    surrogate: SurrogateKind = "clipped"
+    batch_normalised: bool = False
     clip_low: float = 0.2
     clip_high: float = 0.2
-    sampler_correction: float = 2.0  # truncation of policy / sampler probability ratios
+    correction: CorrectionKind = "truncated"
+    correction_low: float = 0.0
+    correction_high: float = 2.0
 
 
 PRESETS: dict[str, Preset] = {
@@ -27,7 +40,20 @@ PRESETS: dict[str, Preset] = {
     "dr_grpo": Preset(advantage="mean", reduction="constant_length"),
     # Yu et al. 2025, DAPO: clip-higher and a mean over all tokens
     "dapo": Preset(advantage="z_score", reduction="token_mean", clip_high=0.28),
+    # Zheng et al. 2025, GSPO: one ratio a completion; its bounds are those of a geometric mean
+    "gspo": Preset(
+        advantage="z_score", reduction="sequence_mean", ratio="sequence", clip_low=3e-4, clip_high=4e-4,
+        correction="sequence_truncated",
+    ),
+    # MiniMax 2025, M1: the bounded ratio is a weight, no token loses its gradient; no bound below
+    "cispo": Preset(
+        advantage="z_score", reduction="token_mean", surrogate="detached", clip_low=1.0, clip_high=4.0
+    ),
     # Ahmadian et al. 2024, Back to basics: leave-one-out baseline
     "rloo": Preset(advantage="leave_one_out", reduction="token_mean"),
-}
+    # Hu et al. 2025, REINFORCE++: no group baseline, advantages normalised over the batch
+    "reinforce_pp": Preset(advantage="raw", reduction="token_mean", batch_normalised=True),
+    # the same with the group's mean as baseline
+    "reinforce_pp_baseline": Preset(advantage="mean", reduction="token_mean", batch_normalised=True),
+}  # fmt: skip
 PRESET_NAMES: tuple[str, ...] = tuple(PRESETS)

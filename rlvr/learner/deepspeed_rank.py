@@ -136,8 +136,8 @@ class DeepSpeedRank:
     def _backward(
         self, batch: PackedBatch, chunks: int, objective: Objective, temperature: float, *, empty: bool
     ) -> Iterator[tuple[str, float]]:
-        logprobs, entropy = self.engine(batch, temperature, chunks)
-        loss, metrics = objective(logprobs, batch)
+        logprobs, entropy = self.engine(batch, temperature, chunks, objective.entropy_gradient)
+        loss, metrics = objective(logprobs, entropy, batch)
         # DeepSpeed averages gradients over ranks; the loss is a share of one global sum.
         self.engine.backward(loss * (0.0 if empty else self.world), scale_wrt_gas=False)
         if empty:

@@ -22,13 +22,23 @@ class Policy(nn.Module):
         self.model = model
         self.chunk = chunk
 
-    def forward(self, batch: PackedBatch, temperature: float, chunks: int = 0) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, batch: PackedBatch, temperature: float, chunks: int = 0, entropy_gradient: bool = False
+    ) -> tuple[Tensor, Tensor]:
         """Return log-probs and entropies of the batch's targets, float32 [N] each; `chunks` as in `target_logprobs`."""
         trunk = self.model.get_decoder()
         hidden = trunk(input_ids=batch.input_ids, use_cache=False).last_hidden_state
         chosen = hidden.reshape(-1, hidden.shape[-1])[batch.predict_from]
         head = self.model.get_output_embeddings()
-        return target_logprobs(chosen, head, batch.target_ids, temperature=temperature, chunk=self.chunk, chunks=chunks)
+        return target_logprobs(
+            chosen,
+            head,
+            batch.target_ids,
+            temperature=temperature,
+            chunk=self.chunk,
+            chunks=chunks,
+            entropy_gradient=entropy_gradient,
+        )
 
 
 def load_policy(path: str, *, dtype: torch.dtype, gradient_checkpointing: bool, chunk: int = CHUNK) -> Policy:

@@ -3,7 +3,15 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rlvr.grpo.advantages import ADVANTAGES, group_advantages, leave_one_out, mean_centred, z_score
+from rlvr.grpo.advantages import (
+    ADVANTAGES,
+    batch_normalised,
+    group_advantages,
+    leave_one_out,
+    mean_centred,
+    process_advantages,
+    z_score,
+)
 
 REWARDS = st.lists(st.floats(-2, 2).map(lambda value: round(value, 3)), min_size=2, max_size=16)
 
@@ -35,7 +43,10 @@ def test_leave_one_out_by_its_definition(rewards: list[float]) -> None:
     assert leave_one_out(rewards) == pytest.approx([r - o for r, o in zip(rewards, others, strict=True)], abs=1e-9)
 
 
-@given(REWARDS, st.sampled_from(sorted(ADVANTAGES)), st.floats(-3, 3))
+RELATIVE = sorted(set(ADVANTAGES) - {"raw"})  # to the rest of the group
+
+
+@given(REWARDS, st.sampled_from(RELATIVE), st.floats(-3, 3))
 def test_advantages_sum_to_zero_and_ignore_a_shift(rewards: list[float], kind: str, shift: float) -> None:
     credit = ADVANTAGES[kind](rewards)
     assert sum(credit) == pytest.approx(0, abs=1e-6)
@@ -58,6 +69,29 @@ def test_invalid_verdicts_take_no_part_in_the_baseline() -> None:
 
 
 @pytest.mark.parametrize("rewards", [[1, 1, 1], [0, 0], [None, 1], [None, None], [1, None, 1], [0.1, 0.1, 0.1]])
-@pytest.mark.parametrize("kind", sorted(ADVANTAGES))
+@pytest.mark.parametrize("kind", RELATIVE)
 def test_no_signal(rewards: list[float | None], kind: str) -> None:
     assert group_advantages(rewards, kind) is None
+
+
+def test_raw_rewards_need_no_group() -> None:
+    assert group_advantages([1.0, 1.0], "raw") == (1.0, 1.0)
+    assert group_advantages([None, 0.5], "raw") == (None, 0.5)
+    assert group_advantages([None, None], "raw") is None
+
+
+def test_batch_normalised_by_value() -> None:
+    # tokens 3, 3, 0, 0, mean 1.5, deviation 1.5
+    (first, second) = batch_normalised([(3.0, 3.0), (0.0, 0.0)])
+    assert first == pytest.approx((1.0, 1.0), abs=1e-5)
+    assert second == pytest.approx((-1.0, -1.0), abs=1e-5)
+    assert batch_normalised([(2.0,), (2.0,)]) == [(0.0,), (0.0,)]
+
+
+def test_process_advantages_by_value() -> None:
+    """Steps end after tokens 1 and 3 of the first, after 2 of the second; scores 1, 0 and 0.5 have deviation 0.5."""
+    found = process_advantages([[1.0, 0.0], [0.5]], [[1, 3], [2]], [4, 2])
+    assert found[0] == pytest.approx(
+        (0.0, -1.0, -1.0, 0.0), abs=1e-5
+    )  # 1 - 1; then the second step's; nothing after it
+    assert found[1] == pytest.approx((0.0, 0.0), abs=1e-5)

@@ -31,6 +31,13 @@ def test_presets_name_the_published_compositions() -> None:
         "grpo": ("z_score", "sequence_mean", 0.2, 0.2),
         "dr_grpo": ("mean", "constant_length", 0.2, 0.2),
         "dapo": ("z_score", "token_mean", 0.2, 0.28),
+        "gspo": ("z_score", "sequence_mean", 3e-4, 4e-4),
+        "cispo": ("z_score", "token_mean", 1.0, 4.0),
         "rloo": ("leave_one_out", "token_mean", 0.2, 0.2),
+        "reinforce_pp": ("raw", "token_mean", 0.2, 0.2),
+        "reinforce_pp_baseline": ("mean", "token_mean", 0.2, 0.2),
     }
+    assert [name for name, p in PRESETS.items() if p.ratio == "sequence"] == ["gspo"]
+    assert [name for name, p in PRESETS.items() if p.surrogate == "detached"] == ["cispo"]
+    assert [name for name, p in PRESETS.items() if p.batch_normalised] == ["reinforce_pp", "reinforce_pp_baseline"]
     assert {preset.reduction for preset in PRESETS.values()} == set(REDUCTIONS)

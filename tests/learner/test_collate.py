@@ -1,3 +1,6 @@
+from dataclasses import replace
+
+import pytest
 import torch
 
 from rlvr.batch import collate
@@ -24,7 +27,13 @@ def test_two_rows_by_hand() -> None:
 
 
 def test_moving_keeps_every_field() -> None:
-    batch = collate([TrainSequence(token_ids=(1, 2), prompt_length=1, loss_weights=(1.0,))])
+    plain = TrainSequence(token_ids=(1, 2), prompt_length=1, loss_weights=(1.0,))
+    batch = collate([replace(plain, old_logprobs=(-0.5,), reference_logprobs=(-0.7,))])
     moved = batch.to(torch.device("cpu"))
     for name in batch.__slots__:
         assert torch.equal(getattr(moved, name), getattr(batch, name))
+    assert batch.old_logprobs is not None
+    assert batch.reference_logprobs is not None
+    assert (batch.old_logprobs.item(), batch.reference_logprobs.item()) == pytest.approx((-0.5, -0.7))
+    bare = collate([plain]).to(torch.device("cpu"))
+    assert (bare.old_logprobs, bare.reference_logprobs) == (None, None)

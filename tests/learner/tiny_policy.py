@@ -10,11 +10,12 @@ import torch
 
 from rlvr.batch import Objective, collate
 from rlvr.grpo.loss import PolicyObjective
+from rlvr.grpo.presets import PRESETS
 from rlvr.learner.policy import Policy, load_policy
 from rlvr.learner.tiny import build_tiny_model
 from rlvr.types import TrainSequence
 
-OBJECTIVE = PolicyObjective(clip_low=0.2, clip_high=0.2, sampler_correction=2.0)
+OBJECTIVE = PolicyObjective(preset=PRESETS["grpo"])
 
 
 def write_tiny(folder: Path, *, hidden: int = 32, layers: int = 1, seed: int = 0) -> str:
@@ -51,7 +52,8 @@ def plain_gradients(
     total = 0.0
     for batch in batches:
         packed = collate(batch)
-        loss, _ = objective(policy(packed, temperature)[0], packed)
+        logprobs, entropy = policy(packed, temperature, entropy_gradient=objective.entropy_gradient)
+        loss, _ = objective(logprobs, entropy, packed)
         loss.backward()
         total += float(loss.detach())
     return total, {name: parameter.grad.clone() for name, parameter in policy.named_parameters()}
