@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import builtins
 import symtable
 import sys
 from collections.abc import Iterable, Sequence
@@ -99,10 +100,10 @@ def _beyond_stand_in(tree: ast.Module, entry_point: str) -> str | None:
     for node in ast.walk(tree):
         if (
             isinstance(node, ast.Try)
-            and not all(map(_catches_all, node.handlers))
+            and not all(map(_catches_builtins, node.handlers))
             and _calls_of(entry_point, node.body)
         ):
-            return f"asks which exception {entry_point} raises"
+            return f"asks for an exception of {entry_point}'s own"
         if isinstance(node, ast.With) and _calls_of(entry_point, node.body):
             return f"calls {entry_point} in a with statement"
         if isinstance(node, ast.Expr) and any(names_in(part) for part in _arguments(node.value, entry_point)):
@@ -116,8 +117,11 @@ def _beyond_stand_in(tree: ast.Module, entry_point: str) -> str | None:
     return None
 
 
-def _catches_all(handler: ast.ExceptHandler) -> bool:
-    return handler.type is None or ast.unparse(handler.type) in ("Exception", "BaseException")
+def _catches_builtins(handler: ast.ExceptHandler) -> bool:
+    """Whether a handler asks for exceptions that a stand-in can raise in the candidate's place."""
+    kinds = handler.type.elts if isinstance(handler.type, ast.Tuple) else [handler.type] if handler.type else []
+    found = [getattr(builtins, kind.id, None) if isinstance(kind, ast.Name) else None for kind in kinds]
+    return all(isinstance(kind, type) and issubclass(kind, BaseException) for kind in found)
 
 
 def _calls_of(entry_point: str, body: Sequence[ast.stmt]) -> bool:

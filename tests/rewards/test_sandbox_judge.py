@@ -208,6 +208,23 @@ def test_endless_programs(strongest: Zygote, tests: CodeTests, code: str, failur
     assert outcome.passed == 0
 
 
+@pytest.mark.parametrize(
+    ("raised", "failure"),
+    [
+        ("raise ValueError('no')", ""),
+        ("class Own(ValueError): pass\n        raise Own", ""),
+        ("raise KeyError('no')", "exception"),
+        ("b'\\xff'.decode()", ""),  # a ValueError too, which wants more than a text
+        ("return 0", "wrong_answer"),
+        ("import os; os._exit(0)", "exited_early"),
+    ],
+)
+def test_a_check_may_ask_for_a_builtin_exception(strongest: Zygote, raised: str, failure: str) -> None:
+    tests = CodeTests(entry_point="f", checks=("try:\n    f(0)\nexcept ValueError: pass\nelse: assert False",))
+    outcome = run(strongest, tests, f"def f(x):\n    if x == 0:\n        {raised}\n    return x")
+    assert outcome.failure == failure
+
+
 def test_a_kill_from_outside_is_our_loss(zygote: Zygote, monkeypatch: pytest.MonkeyPatch) -> None:
     spawn = zygote.spawn
 

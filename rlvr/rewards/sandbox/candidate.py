@@ -19,6 +19,7 @@ from rlvr.rewards.sandbox.codec import BadFrame, Unencodable, decode, encode, re
 
 REQUESTS, REPLIES = 3, 4
 MAX_MESSAGE = 500
+RAISED = "_CandidateRaised"
 
 Message = dict[str, Any]
 
@@ -71,7 +72,8 @@ def _function(request: Message) -> None:
             arguments, named = decode(asked["arguments"])
             send(REPLIES, {"value": encode(function(*arguments, **named))})  # type: ignore[misc]
         except BaseException as error:  # noqa: BLE001 - the test program decides what an exception means
-            _tell({"error": _described(error)})
+            own = [kind.__name__ for kind in type(error).__mro__ if kind.__module__ == "builtins"]
+            _tell({"error": _described(error), "base": own[0]})
 
 
 def _program(request: Message) -> None:
@@ -102,11 +104,18 @@ def _stand_in(*arguments: Any, **named: Any) -> Any:
     reply = receive(REQUESTS)
     if "value" in reply:
         return decode(reply["value"])
-    raise _CandidateRaised(str(reply.get("error", ""))[:MAX_MESSAGE])
+    raise _raised(str(reply.get("error", ""))[:MAX_MESSAGE], str(reply.get("base", "")))
 
 
-class _CandidateRaised(Exception):
-    """The candidate's function raised, or answered with something that is no plain data."""
+def _raised(described: str, name: str) -> Exception:
+    """What the candidate's function raised, for the test to catch: of that builtin class, under a name of ours."""
+    base = getattr(builtins, name, Exception)
+    kinds = base.__mro__ if isinstance(base, type) and issubclass(base, Exception) else (Exception,)
+    for kind in kinds:
+        with suppress(TypeError):  # UnicodeDecodeError and its like want more than a text: their base will do
+            raised: Exception = type(RAISED, (kind,), {})(described)
+            return raised
+    raise AssertionError("unreachable: Exception takes a text")
 
 
 MODES: dict[str, Callable[[Message], None]] = {
