@@ -110,6 +110,31 @@ def test_in_a_ray_actor_the_verdicts_are_the_same(spread: Any, loop: asyncio.Run
     assert loop.run(judge(spread(make_verifier), CASES)) == here
 
 
+class Threaded:
+    """An actor whose calls run in threads of its own, over one verifier."""
+
+    def __init__(self) -> None:
+        self.verifier = make_verifier()
+
+    def judge(self) -> list[Verdict]:
+        return asyncio.run(judge(self.verifier, CASES))
+
+    def processes(self) -> list[int]:
+        return [os.getpid(), *children(os.getpid())]
+
+
+@pytest.mark.slow
+def test_in_a_threaded_ray_actor_too_and_its_processes_end_with_it(spread: Any, here: list[Verdict]) -> None:
+    import ray
+
+    actor = ray.remote(Threaded).options(num_cpus=0, max_concurrency=4).remote()
+    assert ray.get([actor.judge.remote() for _ in range(4)], timeout=120) == [here] * 4
+    pids = ray.get(actor.processes.remote(), timeout=60)
+    assert len(pids) == 3  # the actor, the process that forks, and a worker
+    del actor
+    assert eventually(lambda: all(map(gone, pids)))
+
+
 @pytest.mark.slow
 def test_an_actor_that_dies_is_replaced_and_its_text_invalid(spread: Any, loop: asyncio.Runner) -> None:
     cases, statuses = products(12)
