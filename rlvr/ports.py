@@ -72,6 +72,12 @@ class Learner(Protocol):
         """Return the policy's log-probability of each target token, per sequence [T]."""
         ...
 
+    async def reference_logprobs(
+        self, sequences: Sequence[TrainSequence], temperature: float
+    ) -> list[tuple[float, ...]]:
+        """Return the same of the reference: a frozen copy of the model that the stage started from."""
+        ...
+
     async def update(
         self, sequences: Sequence[TrainSequence], objective: object, learning_rate: float, temperature: float
     ) -> UpdateStats:

@@ -81,7 +81,10 @@ class FakeWeights:
 
 @dataclass
 class FakeLearner:
-    """Counts its updates; `applied` says for update 1, 2, ... whether the gradient was finite (True where it ends)."""
+    """Counts its updates; `applied` says for update 1, 2, ... whether the gradient was finite (True where it ends).
+
+    Its policy gives every token -1 and its reference -1.5.
+    """
 
     calls: list[Call]
     applied: Sequence[bool] = ()
@@ -90,7 +93,14 @@ class FakeLearner:
     save_fails: bool = False
 
     async def logprobs(self, sequences: Sequence[TrainSequence], temperature: float) -> list[tuple[float, ...]]:
-        return [(0.0,) * len(sequence.loss_weights) for sequence in sequences]
+        self.calls.append(("logprobs", len(sequences), temperature))
+        return [(-1.0,) * len(sequence.loss_weights) for sequence in sequences]
+
+    async def reference_logprobs(
+        self, sequences: Sequence[TrainSequence], temperature: float
+    ) -> list[tuple[float, ...]]:
+        self.calls.append(("reference", len(sequences), temperature))
+        return [(-1.5,) * len(sequence.loss_weights) for sequence in sequences]
 
     async def update(
         self, sequences: Sequence[TrainSequence], objective: object, learning_rate: float, temperature: float
