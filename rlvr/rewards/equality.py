@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Sequence
 
 from rlvr.rewards.conventions import EXACT, MathConventions
 from rlvr.rewards.items import SIGNED, Items, read_items
@@ -120,8 +121,10 @@ class _Comparison:
         unordered = {gold.kind, answer.kind} <= {"", "{}"}
         if unordered and self._conventions.ordered_lists and "{}" not in (gold.kind, answer.kind):
             unordered = False
+        if gold.kind == answer.kind == "{}":
+            return self._sets(gold.parts, answer.parts)
         if len(gold.parts) != len(answer.parts):
-            return False if exact and not (gold.kind == answer.kind == "{}") else None
+            return False if exact else None
         if len(gold.parts) == 1:
             return self.equal(gold.parts[0], answer.parts[0]) if {gold.kind, answer.kind} <= {"", "{}"} else None
         if unordered:
@@ -129,6 +132,15 @@ class _Comparison:
         if gold.kind != answer.kind:
             return False if exact and gold.kind and answer.kind else None
         return _all([self.equal(left, right) for left, right in zip(gold.parts, answer.parts, strict=True)])
+
+    def _sets(self, gold: tuple[str, ...], answer: tuple[str, ...]) -> bool | None:
+        """Each element of one must be in the other; how often it is written does not count."""
+        if set(map(compact, gold)) == set(map(compact, answer)):
+            return True
+        if len(gold) > MAX_MATCHED or len(answer) > MAX_MATCHED:
+            return None
+        table = [[self.equal(left, right) for right in answer] for left in gold]
+        return _all([_any(line) for line in (*table, *zip(*table, strict=True))])
 
     def _unordered(self, gold: tuple[str, ...], answer: tuple[str, ...]) -> bool | None:
         """Match every part with one of its own; None where a part could still equal another by algebra."""
@@ -202,7 +214,13 @@ def _words(text: str) -> str:
     return text if _WORDS.fullmatch(text) else ""
 
 
-def _all(results: list[bool | None]) -> bool | None:
+def _any(results: Sequence[bool | None]) -> bool | None:
+    if True in results:
+        return True
+    return None if None in results else False
+
+
+def _all(results: Sequence[bool | None]) -> bool | None:
     if False in results:
         return False
     return None if None in results else True

@@ -61,8 +61,29 @@ def is_prose(text: str) -> bool:
 
 def bare_formula(text: str) -> str | None:
     """Return the formula, or the list of formulas, that a text is as a whole; None where it has other words."""
-    text = text.strip().rstrip(".").rstrip()
+    text = text.strip()
+    return _whole(text, formulas(text))
+
+
+def last_value(text: str) -> str | None:
+    """Return the last formula or the last number of a text, whichever stands later; of `a + b = c` it is `c`."""
+    text = text.strip()
     found = formulas(text)
+    if (whole := _whole(text, found)) is not None:
+        return _right_side(whole, whole=True)
+    last = next((one for one in reversed(found) if one.content and not is_prose(one.content)), None)
+    if (number := _last_number(text, last.end if last else 0)) is not None:
+        value, end = number.group().rstrip(","), number.end()
+    elif last is not None:
+        value, end = _right_side(last.content), last.end
+    else:
+        return None
+    return value + "%" if _PERCENT.match(text, end) and not value.endswith("%") else value
+
+
+def _whole(text: str, found: list[Formula]) -> str | None:
+    """`bare_formula` of a stripped text with these formulas."""
+    text = text.rstrip(".").rstrip()
     if not found:
         return None if not text or "\n" in text or is_prose(text) else text
     edges = [0, *(edge for formula in found for edge in (formula.start, formula.end)), len(text)]
@@ -72,19 +93,15 @@ def bare_formula(text: str) -> str | None:
     return ", ".join(formula.content for formula in found) if all(formula.content for formula in found) else None
 
 
-def last_value(text: str) -> str | None:
-    """Return the last formula or the last number of a text, whichever stands later; of `a + b = c` it is `c`."""
-    if (whole := bare_formula(text)) is not None:
-        return _right_side(whole, whole=True)
-    used = [formula for formula in formulas(text) if formula.content and not is_prose(formula.content)]
-    last = used[-1] if used else None
-    if numbers := list(_NUMBER.finditer(text, last.end if last else 0)):
-        value, end = numbers[-1].group().rstrip(","), numbers[-1].end()
-    elif last is not None:
-        value, end = _right_side(last.content), last.end
-    else:
-        return None
-    return value + "%" if _PERCENT.match(text, end) and not value.endswith("%") else value
+def _last_number(text: str, start: int) -> re.Match[str] | None:
+    """The last number after `start`, looked for line by line from the end."""
+    end = len(text)
+    while end > start:
+        line = max(text.rfind("\n", start, end) + 1, start)
+        if numbers := list(_NUMBER.finditer(text, line, end)):
+            return numbers[-1]
+        end = line - 1
+    return None
 
 
 def _right_side(formula: str, *, whole: bool = False) -> str:

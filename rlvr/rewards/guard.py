@@ -16,8 +16,13 @@ MAX_FACTORIAL = 500
 MAX_TERMS = 2000
 MAX_NEGATIVE_EXPONENT = 60
 MAX_SUM_NUMBER = 100
+MAX_FUNCTION_EXPONENT = 500
+MAX_FUNCTION_DEPTH = 4
 
-_POWER_OF_GROUP = re.compile(r"[)\]}] ?\^ ?\{? ?([0-9]{1,4})")
+_POWER_OF_GROUP = re.compile(r"[)\]}|] ?\^ ?\{? ?([0-9]{1,4})")
+_NAMES = "arc(?:sin|cos|tan)|(?:sin|cos|tan|cot|sec|csc)h?|ln|log|lg|exp|Gamma|zeta"
+_FUNCTION = re.compile(rf"\\(?:{_NAMES})(?![a-zA-Z])")
+_FUNCTION_OR_BRACKET = re.compile(rf"(\\(?:{_NAMES}) ?[\^_]? ?[({{\[])|[()\[\]{{}}]")
 _TINY = re.compile(r"\^ ?[{(]? ?- ?[{(]? ?([0-9]+)")
 _SUM = re.compile(r"\\(?:sum|prod)(?![a-zA-Z])")
 _FORBIDDEN = re.compile(
@@ -28,7 +33,10 @@ _FORBIDDEN = re.compile(
 _LONG_NUMBER = re.compile(rf"[0-9]{{{MAX_DIGITS + 1}}}")
 _POWER = re.compile(r"(?:\^|\*\*) ?(?:\{|\()? ?[+-]? ?([0-9]+)")
 _NUMERIC_TOWER = re.compile(r"(?:\^|\*\*)[ {(+-]*[0-9.][0-9. {}()]*(?:\^|\*\*)")
-_POWER_OF_GROUP = re.compile(r"[)\]}] ?\^ ?\{? ?([0-9]{1,4})")
+_POWER_OF_GROUP = re.compile(r"[)\]}|] ?\^ ?\{? ?([0-9]{1,4})")
+_NAMES = "arc(?:sin|cos|tan)|(?:sin|cos|tan|cot|sec|csc)h?|ln|log|lg|exp|Gamma|zeta"
+_FUNCTION = re.compile(rf"\\(?:{_NAMES})(?![a-zA-Z])")
+_FUNCTION_OR_BRACKET = re.compile(rf"(\\(?:{_NAMES}) ?[\^_]? ?[({{\[])|[()\[\]{{}}]")
 _TINY = re.compile(r"\^ ?[{(]? ?- ?[{(]? ?([0-9]+)")
 _FACTORIAL = re.compile(r"([0-9]+)\s*!|([)}\]!])\s*!")
 _NUMBERS = re.compile("[0-9]+")
@@ -57,17 +65,42 @@ def refusal(text: str, *, sums: bool = False) -> str | None:
         return f"an exponent below -{MAX_NEGATIVE_EXPONENT}"
     if _NUMERIC_TOWER.search(text) or _power_depth(text) > MAX_POWER_DEPTH:
         return "a tower of powers"
-    return _big_product(text) or _big_expansion(text)
+    return _big_product(text) or _big_expansion(text) or _big_function(text)
 
 
 def _big_expansion(text: str) -> str | None:
-    """A power of a sum has binom(n + k - 1, k - 1) terms: x + y + z to the 200th has 20301."""
+    """A power of a sum has binom(n + k - 1, k - 1) terms: x + y + z to the 200th has 20301; products multiply them."""
     opened = {end: start for start, end in brackets(text).items()}
+    product = 1
     for match in _POWER_OF_GROUP.finditer(text):
-        start = opened.get(match.start())
-        terms = 1 + sum(text.count(sign, start, match.start()) for sign in "+-")
-        if start is not None and terms > 1 and math.comb(int(match[1]) + terms - 1, terms - 1) > MAX_TERMS:
+        start = opened.get(match.start(), text.rfind("|", 0, match.start()) if match.group()[0] == "|" else -1)
+        terms = 1 + sum(text.count(sign, start, match.start()) for sign in "+-") if start >= 0 else 1
+        product *= math.comb(int(match[1]) + terms - 1, terms - 1)
+        if product > MAX_TERMS:
             return f"an expansion into more than {MAX_TERMS} terms"
+    return None
+
+
+def _big_function(text: str) -> str | None:
+    """Functions of functions, functions of huge numbers and huge powers of functions have no quick value."""
+    if _FUNCTION.search(text) is None:
+        return None
+    if any(_above(power, MAX_FUNCTION_EXPONENT) for power in _POWER.findall(text)):
+        return f"a function beside an exponent above {MAX_FUNCTION_EXPONENT}"
+    if "\\Gamma" in text and ("^" in text or any(_above(number, MAX_FACTORIAL) for number in _NUMBERS.findall(text))):
+        return f"a factorial above {MAX_FACTORIAL}"
+    stack: list[int] = []
+    depth = 0
+    for match in _FUNCTION_OR_BRACKET.finditer(text):
+        if match[1]:  # a function and the bracket its argument stands in
+            stack.append(depth)
+            depth += 1
+        elif match.group() in "([{":
+            stack.append(depth)
+        elif stack:
+            depth = stack.pop()
+        if depth > MAX_FUNCTION_DEPTH:
+            return f"functions nested deeper than {MAX_FUNCTION_DEPTH}"
     return None
 
 

@@ -77,9 +77,10 @@ def spelled(draw: st.DrawFn, value: Fraction) -> str:
         forms.append(rf"{top // under}\frac{{{top % under}}}{{{under}}}")
     text = draw(st.sampled_from(forms))
     text = ("-" if value < 0 else draw(st.sampled_from(["", "+", ""]))) + text
-    return draw(
-        st.sampled_from(["{}", "${}$", " {} ", "{}.", r"\left({}\right)", "({})", "x={}", r"\text{{{}}}"])
-    ).format(text)
+    around = ["{}", "${}$", " {} ", "{}.", "x={}", r"\text{{{}}}"]
+    if "," not in text:  # (1,000) is a pair
+        around += [r"\left({}\right)", "({})"]
+    return draw(st.sampled_from(around)).format(text)
 
 
 @st.composite

@@ -93,6 +93,13 @@ def test_numbers_are_exact(text: str, value: Fraction | None) -> None:
         ("x=1,x=2", "1,2", True),
         ("x=1,y=2", "y=1,x=2", None),
         (r"\pm 3", "3,-3", True),
+        (r"\{0,0,1\}", r"\{0,1,1\}", True),
+        (r"\{1,2\}", r"\{2,1,1\}", True),
+        (r"\{1,2\}", r"\{1,2,3\}", False),
+        (r"\{1,2,3\}", r"\{1,2\}", False),
+        (r"\{1,2\}", r"\{1,x\}", False),
+        (r"\{1,x\}", r"\{1,y\}", False),
+        (r"\{1,2x\}", r"\{1,x2\}", None),
         ("A", "(A)", True),
         ("A", "B", False),
         (r"\text{yes}", "Yes", True),
@@ -223,6 +230,12 @@ HOSTILE = {
     "code": '__import__("os")',
     "expansion": "(x+y+z)^{200}",
     "tiny base": "0.1^{-99}",
+    "product of expansions": "(x+1)^{100}(y+1)^{100}",
+    "absolute expansion": "|x+y+z|^{100}",
+    "deep functions": r"\sin(" * 5 + "x" + ")" * 5,
+    "huge argument": r"\tan(10^{4000})",
+    "huge power of a function": r"\cos(1)^{4000}",
+    "gamma": r"\Gamma(10^9)",
     "repeated question": r"\sum_{k=1}^{10} k",
     "derivative": r"\frac{d^{50}}{dx^{50}} e^x",
 }
@@ -234,7 +247,17 @@ def test_guard_refuses(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["x^2+2x+1", "2^{2008}-1", "e^{-x^2}", "5!", r"\binom{10}{3}", r"\begin{pmatrix}1&2\\3&4\end{pmatrix}"]
+    "text",
+    [
+        r"\sin(\cos(\tan(x)))",
+        r"x^{100}\ln(2)",
+        "x^2+2x+1",
+        "2^{2008}-1",
+        "e^{-x^2}",
+        "5!",
+        r"\binom{10}{3}",
+        r"\begin{pmatrix}1&2\\3&4\end{pmatrix}",
+    ],
 )
 def test_guard_lets_honest_answers_pass(text: str) -> None:
     assert refusal(normalise(text)) is None
