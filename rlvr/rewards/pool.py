@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from rlvr.rewards.places import Places
-from rlvr.rewards.processes import End, Gone, Late, NoStart, Starved, Worker, Zygote
+from rlvr.rewards.processes import START_LIMIT_S, End, Gone, Late, NoStart, Starved, Worker, Zygote
 
 MAX_WAITING = 4096  # requests in the queue; a submitter waits for a place
 # A text that may have ended its worker gets one more try. A worker killed from outside is not its text's fault: it gets
@@ -165,24 +165,37 @@ class WorkerPool:
         return _lost(ends)
 
     def _worker(self, slot: int) -> Worker | None:
-        """Return this driver's worker, forked where there is none; None where the pool is closed."""
+        """Return this driver's worker, forked where there is none; None where the pool is closed.
+
+        A process killed while it starts is started again: no check has begun, and none shall be lost.
+        """
+        limit = time.monotonic() + START_LIMIT_S
+        while (zygote := self._living_zygote()) is not None:
+            if (worker := self._workers.get(slot)) is not None:
+                return worker
+            try:
+                worker = zygote.fork()
+            except Gone as error:
+                if time.monotonic() > limit:
+                    raise NoStart(f"no worker could be started within {START_LIMIT_S:g} s: {error}") from error
+                time.sleep(0.01)
+                continue
+            with self._lock:
+                self._workers[slot] = worker
+                if self._closed:
+                    worker.hang_up()
+        return None
+
+    def _living_zygote(self) -> Zygote | None:
         with self._lock:
             if self._closed:
                 return None
-            if (worker := self._workers.get(slot)) is not None:
-                return worker
             if self._zygote is not None and not self._zygote.alive:
                 self._zygote.kill()
                 self._zygote = None
             if self._zygote is None:
                 self._zygote = Zygote(self._task)
-            zygote = self._zygote
-        worker = zygote.fork()
-        with self._lock:
-            self._workers[slot] = worker
-            if self._closed:
-                worker.hang_up()
-        return worker
+            return self._zygote
 
     def _retire(self, slot: int) -> End:
         """Kill and forget the driver's worker; says how it ended."""

@@ -18,6 +18,7 @@ from typing import Any
 
 START_LIMIT_S = 120.0
 FORK_LIMIT_S = 20.0
+STOP_LIMIT_S = 5.0
 MAX_REPLY_BYTES = 1 << 20
 LARGE_BYTES = 512 << 20  # a worker that was killed beyond this may have been killed for its memory
 STARVED_SHARE = 0.5  # of the deadline: a check that had less processor time than this did not have its chance
@@ -126,6 +127,11 @@ class Zygote:
             said = self._receive(START_LIMIT_S)
         except TimeoutError:
             said = {"error": f"not ready after {START_LIMIT_S:g} s"}
+        except Gone:
+            self._minder.join(STOP_LIMIT_S)
+            if self._process.returncode in (-SIGKILL, -SIGTERM):
+                raise
+            said = {"error": f"ended with exit code {self._process.returncode}"}
         self.ready = bool(said.get("ready"))
         if not self.ready:
             self._process.kill()
@@ -145,10 +151,12 @@ class Zygote:
             raise Gone(f"the process that forks workers is lost ({type(error).__name__})") from error
 
     def _receive(self, seconds: float) -> dict[str, Any]:
-        self._control.settimeout(seconds)
         try:
+            self._control.settimeout(seconds)
             message = self._control.recv(1 << 16)
-        except ConnectionError:
+        except TimeoutError:
+            raise
+        except OSError:  # also where another thread has given it up and closed it
             message = b""
         if not message:
             self._lost = True
