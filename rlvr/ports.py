@@ -123,3 +123,9 @@ class Tracker(Protocol):
     def write_rollouts(self, stage: str, step: int, groups: Sequence[CreditedGroup]) -> None:
         """Keep every completion of a step with its verdict."""
         ...
+
+    def write_postmortem(
+        self, stage: str, step: int, sequences: Sequence[TrainSequence], metrics: Mapping[str, float]
+    ) -> str:
+        """Keep what an optimizer step that was not applied was given, and return where."""
+        ...

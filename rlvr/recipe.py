@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
+from rlvr.grpo.presets import KlEstimator
 from rlvr.recipe_rewards import Rewards
 from rlvr.recipe_section import Section
 
@@ -142,13 +143,36 @@ class ColdstartStage(Section):
     probe_problems: int = Field(64, ge=1, description="Training problems a probe samples once each.")
 
 
+class Kl(Section):
+    """KL to the reference, the model the stage starts from: a second model is held and run."""
+
+    coefficient: float = Field(gt=0, le=10, description="What a nat of KL costs.")
+    estimator: KlEstimator = Field("k3", description="Estimator of the loss; the reward's is always k1.")
+    where: Literal["loss", "reward"] = Field("loss", description="Added to the loss, or taken from tokens' returns.")
+
+    @model_validator(mode="after")
+    def _reward_is_k1(self) -> Kl:
+        if self.where == "reward" and self.estimator != "k1":
+            raise ValueError(f"where 'reward' takes estimator k1, not {self.estimator}; set it")
+        return self
+
+
 class GrpoStage(Section):
     """Sample groups, verify, credit, update, push weights; repeat."""
 
     kind: Literal["grpo"]
-    updates: int = Field(ge=1, description="Optimizer steps.")
-    prompts_per_update: int = Field(32, ge=1, description="Groups sampled for one update.")
+    updates: int = Field(ge=1, description="Batches learned from.")
+    prompts_per_update: int = Field(32, ge=1, description="Groups of one update.")
+    mini_batches: int = Field(1, ge=1, le=1024, description="Optimizer steps a batch is cut into.")
+    epochs: int = Field(1, ge=1, le=64, description="Passes over a batch.")
     preset: str = Field("grpo", description="Named composition of ratio, advantage, clip and reduction.")
+    kl: Kl | None = Field(None, description="KL to the model the stage starts from; none if left out.")
+    entropy: float = Field(0.0, ge=-1, le=1, description="What a nat of a token's entropy is worth in the loss.")
+    advantage_clip: float | None = Field(None, gt=0, description="Advantages are held within plus and minus this.")
+    truncated: Literal["train", "mask"] = Field(
+        "train", description="Whether completions that meet the length limit train, or only count in the baseline."
+    )
+    curriculum: bool = Field(False, description="Give every second prompt to problems of middling pass rate.")
     learning_rate: float = Field(gt=0, lt=1, description="Peak learning rate.")
     warmup_updates: int = Field(5, ge=0, description="Updates over which the learning rate rises from zero.")
     checkpoint_every: int = Field(10, ge=1, description="Updates between checkpoints.")

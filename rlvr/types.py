@@ -147,14 +147,17 @@ class ScoredGroup:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CreditedGroup:
-    """A scored group with the credit of each completion; None where the verdict is invalid and nothing trains."""
+    """A scored group with the credit of each completion or of each of its tokens; None where nothing of it trains."""
 
     scored: ScoredGroup
-    advantages: tuple[float | None, ...]  # [G]
+    advantages: tuple[float | tuple[float, ...] | None, ...]  # [G] or [G][T]
 
     def __post_init__(self) -> None:
         if len(self.advantages) != len(self.scored.verdicts):
             raise ValueError(f"{len(self.scored.verdicts)} verdicts but {len(self.advantages)} advantages")
+        for completion, credit in zip(self.scored.group.completions, self.advantages, strict=True):
+            if isinstance(credit, tuple) and len(credit) != len(completion.token_ids):
+                raise ValueError(f"{len(completion.token_ids)} tokens but {len(credit)} advantages")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

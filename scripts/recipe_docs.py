@@ -19,11 +19,11 @@ from rlvr.recipe_section import Section
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "recipes.md"
 PRESET_NOTES = """
-Clip bounds bind only when a batch is used for more than one update, which no preset here does: the ratio is 1 at every
-update. So in the loss `grpo` and `dapo` differ in their reduction alone.
+Clip bounds bind only where a batch is used for more than one optimizer step (`mini_batches`, `epochs`): until then the
+ratio is 1. So with the defaults of both, `grpo` and `dapo` differ in the loss in their reduction alone.
 
 Groups without signal (all rewards the same) are left out of the batch and of the reduction's denominator, in every
-preset.
+preset, and counted in `zero_signal_groups`. Where a preset refills, further prompts are sampled in their place.
 """
 SIGNS = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<", "pattern": "matches"}
 
@@ -53,7 +53,7 @@ def keys() -> str:
 
 
 def presets() -> str:
-    """Return the table of GRPO presets, and what of it holds where a batch makes one update."""
+    """Return the table of GRPO presets, and what of it holds where a batch makes one optimizer step."""
     rows = [
         (
             f"`{name}`",
@@ -62,10 +62,11 @@ def presets() -> str:
             f"{1 - preset.clip_low:g} to {1 + preset.clip_high:g}",
             preset.reduction,
             f"{preset.correction}, at most {preset.correction_high:g}",
+            "yes" if preset.refill else "no",
         )
         for name, preset in PRESETS.items()
     ]
-    head = ("preset", "advantage", "ratio, surrogate", "ratio clipped to", "reduction", "sampler correction")
+    head = ("preset", "advantage", "ratio, surrogate", "ratio clipped to", "reduction", "sampler correction", "refills")
     return _table(head, rows) + PRESET_NOTES
 
 

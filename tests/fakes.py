@@ -143,9 +143,16 @@ class FakeCheckpointer:
 class FakeTracker:
     logged: list[tuple[str, int, dict[str, float]]] = field(default_factory=list)
     rollouts: list[tuple[str, int, list[CreditedGroup]]] = field(default_factory=list)
+    postmortems: list[tuple[int, list[TrainSequence], dict[str, float]]] = field(default_factory=list)
 
     def log(self, stage: str, step: int, metrics: Mapping[str, float]) -> None:
         self.logged.append((stage, step, dict(metrics)))
 
     def write_rollouts(self, stage: str, step: int, groups: Sequence[CreditedGroup]) -> None:
         self.rollouts.append((stage, step, list(groups)))
+
+    def write_postmortem(
+        self, stage: str, step: int, sequences: Sequence[TrainSequence], metrics: Mapping[str, float]
+    ) -> str:
+        self.postmortems.append((step, list(sequences), dict(metrics)))
+        return f"postmortem {len(self.postmortems)}"

@@ -112,8 +112,12 @@ REFUSED = {
     "options: coldstart, grpo, distill",
     "stages.traces.teacher=distill": "stages.traces.teacher: 'distill' is no earlier stage with a model; "
     "options: coldstart, grpo",
-    "stages.grpo.updates=many": "stages.grpo.updates: 'many' must be a whole number (Optimizer steps)",
-    "stages.grpo.updates=true": "stages.grpo.updates: True must be a whole number (Optimizer steps)",
+    "stages.grpo.updates=many": "stages.grpo.updates: 'many' must be a whole number (Batches learned from)",
+    "stages.grpo.updates=true": "stages.grpo.updates: True must be a whole number (Batches learned from)",
+    "stages.grpo.kl={coefficient: 0.1, where: reward}": "stages.grpo.kl: where 'reward' takes estimator k1, not k3; "
+    "set it (KL to the model the stage starts from; none if left out)",
+    "stages.grpo.kl={coefficient: 0}": "stages.grpo.kl.coefficient: 0 is too small, must be more than 0 "
+    "(What a nat of KL costs)",
     "engine.dtype=bfloat": "engine.dtype: 'bfloat' is not an option; did you mean 'bfloat16'? "
     "options: float32, bfloat16 (Number format of the engine's weights)",
     "sampling.max_tokens=128": "sampling.max_tokens: 128 leaves no room for a prompt, "
@@ -140,7 +144,7 @@ def test_line_numbers_are_those_of_the_file(write) -> None:
         "r.yaml:15: stages.grpo.updtes: unknown key; did you mean 'updates'?"
     )
     assert refused(write(TEXT.replace("    updates: 45\n", ""))) == (
-        "r.yaml:14: stages.grpo.updates: missing (Optimizer steps)"
+        "r.yaml:14: stages.grpo.updates: missing (Batches learned from)"
     )
     assert refused(write(TEXT.replace("group_size: 8", "group_size: 1"))).startswith(
         "r.yaml:10: sampling.group_size: 1"

@@ -63,6 +63,11 @@ def batch_normalised(advantages: Sequence[Sequence[float]]) -> list[tuple[float,
     return [tuple((value - mean) / (deviation + EPSILON) for value in row) for row in advantages]
 
 
+def clipped(advantages: Sequence[Sequence[float]], most: float) -> list[tuple[float, ...]]:
+    """Every advantage held within [-most, most], [B][T]."""
+    return [tuple(min(most, max(-most, value)) for value in row) for row in advantages]
+
+
 def process_advantages(
     scores: Sequence[Sequence[float]], ends: Sequence[Sequence[int]], lengths: Sequence[int]
 ) -> list[tuple[float, ...]]:

@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
-from rlvr.grpo.advantages import batch_normalised, group_advantages
+from rlvr.grpo.advantages import batch_normalised, clipped, group_advantages
 from rlvr.grpo.presets import Preset
 from rlvr.grpo.reductions import REDUCTIONS
+from rlvr.grpo.settings import Truncated
 from rlvr.types import CreditedGroup, ScoredGroup, TrainSequence
 
 
-def credit(scored: ScoredGroup, preset: Preset) -> CreditedGroup | None:
-    """Return the group with an advantage a completion, or None when it carries no signal."""
+def credit(scored: ScoredGroup, preset: Preset, *, truncated: Truncated = "train") -> CreditedGroup | None:
+    """Return the group with an advantage a completion, or None when nothing of it trains.
+
+    Masked truncated completions count in the baseline and do not train (DAPO, section 3.4, overlong filtering).
+    """
     advantages = group_advantages([verdict.reward for verdict in scored.verdicts], preset.advantage)
-    return None if advantages is None else CreditedGroup(scored=scored, advantages=advantages)
+    if advantages is not None and truncated == "mask":
+        ends = [completion.finish for completion in scored.group.completions]
+        advantages = tuple(None if end == "length" else one for end, one in zip(ends, advantages, strict=True))
+    if advantages is None or all(one is None for one in advantages):
+        return None
+    return CreditedGroup(scored=scored, advantages=advantages)
 
 
 def uncredited(scored: ScoredGroup) -> CreditedGroup:
@@ -21,25 +31,50 @@ def uncredited(scored: ScoredGroup) -> CreditedGroup:
     return CreditedGroup(scored=scored, advantages=(None,) * len(scored.verdicts))
 
 
-def train_sequences(groups: Sequence[CreditedGroup], preset: Preset, *, max_tokens: int) -> list[TrainSequence]:
-    """Return the sequences of one update; completions without an advantage (invalid verdicts) are left out."""
-    rows = [
-        (group.scored.group.prompt, completion, advantage)
-        for group in groups
-        for completion, advantage in zip(group.scored.group.completions, group.advantages, strict=True)
-        if advantage is not None
-    ]
-    weights = REDUCTIONS[preset.reduction]([len(completion.token_ids) for _, completion, _ in rows], max_tokens)
-    credits = [(advantage,) * len(completion.token_ids) for _, completion, advantage in rows]
-    if preset.batch_normalised:
-        credits = batch_normalised(credits)
+def train_sequences(
+    groups: Sequence[CreditedGroup], preset: Preset, *, max_tokens: int, clip: float | None = None
+) -> list[TrainSequence]:
+    """Return the sequences of an update that takes one optimizer step, without KL."""
+    return weighted(with_batch_credit(plain_sequences(groups), preset, clip=clip), preset, max_tokens=max_tokens)
+
+
+def plain_sequences(groups: Sequence[CreditedGroup]) -> list[TrainSequence]:
+    """Return the completions that have an advantage, each token with its own or its completion's, all weights 1."""
     return [
         TrainSequence(
-            token_ids=(*prompt.token_ids, *completion.token_ids),
-            prompt_length=len(prompt.token_ids),
-            loss_weights=(weight,) * len(completion.token_ids),
+            token_ids=(*group.scored.group.prompt.token_ids, *completion.token_ids),
+            prompt_length=len(group.scored.group.prompt.token_ids),
+            loss_weights=(1.0,) * len(completion.token_ids),
             sampler_logprobs=completion.sampler_logprobs,
-            advantages=credit,
+            advantages=one if isinstance(one, tuple) else (one,) * len(completion.token_ids),
         )
-        for (prompt, completion, _), weight, credit in zip(rows, weights, credits, strict=True)
+        for group in groups
+        for completion, one in zip(group.scored.group.completions, group.advantages, strict=True)
+        if one is not None
+    ]
+
+
+def with_batch_credit(
+    sequences: Sequence[TrainSequence],
+    preset: Preset,
+    *,
+    costs: Sequence[Sequence[float]] | None = None,
+    clip: float | None = None,
+) -> list[TrainSequence]:
+    """Return the sequences with the advantages that train: less `costs` [B][T], normalised if so preset, clipped."""
+    rows: Sequence[Sequence[float]] = [sequence.advantages for sequence in sequences]
+    if costs is not None:
+        rows = [[a - cost for a, cost in zip(row, own, strict=True)] for row, own in zip(rows, costs, strict=True)]
+    rows = batch_normalised(rows) if preset.batch_normalised else rows
+    rows = rows if clip is None else clipped(rows, clip)
+    return [replace(one, advantages=tuple(row)) for one, row in zip(sequences, rows, strict=True)]
+
+
+def weighted(sequences: Sequence[TrainSequence], preset: Preset, *, max_tokens: int) -> list[TrainSequence]:
+    """Return the sequences of one optimizer step with the weights that reduce them."""
+    lengths = [len(sequence.loss_weights) for sequence in sequences]
+    weights = REDUCTIONS[preset.reduction](lengths, max_tokens)
+    return [
+        replace(one, loss_weights=(weight,) * length)
+        for one, weight, length in zip(sequences, weights, lengths, strict=True)
     ]

@@ -1,11 +1,11 @@
-"""What a step's groups look like as numbers."""
+"""What a step looks like as numbers: its groups, and its optimizer steps."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from statistics import fmean
 
-from rlvr.types import ScoredGroup
+from rlvr.types import ScoredGroup, UpdateStats
 
 
 def group_metrics(groups: Sequence[ScoredGroup]) -> dict[str, float]:
@@ -25,3 +25,23 @@ def group_metrics(groups: Sequence[ScoredGroup]) -> dict[str, float]:
     for name in sorted({name for verdict in judged for name in verdict.parts}):
         metrics[f"reward_{name}"] = fmean(verdict.parts.get(name, 0.0) for verdict in judged)
     return metrics
+
+
+def update_metrics(stats: Sequence[UpdateStats]) -> dict[str, float]:
+    """Return the figures of the optimizer steps of one update: token means over all of them, loss and norm on average.
+
+    Steps that were not applied count in `skipped_steps` alone, unless there is no other.
+    """
+    applied = [one for one in stats if one.applied]
+    counted = applied or list(stats)
+    tokens = sum(one.tokens for one in counted)
+    names = {name for one in counted for name in one.metrics}
+    means = {name: sum(one.metrics[name] * one.tokens for one in counted) / tokens for name in sorted(names)}
+    return {
+        **means,
+        "loss": fmean(one.loss for one in counted),
+        "grad_norm": fmean(one.grad_norm for one in counted),
+        "trained_tokens": float(tokens),
+        "optimizer_steps": float(len(stats)),
+        "skipped_steps": float(len(stats) - len(applied)),
+    }

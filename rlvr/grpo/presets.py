@@ -18,7 +18,8 @@ class Preset:
     """How rewards become credit and log-probs become a loss.
 
     `batch_normalised` divides advantages by their deviation over the batch's tokens; `correction` bounds
-    p_old / p_sampler to [`correction_low`, `correction_high`].
+    p_old / p_sampler to [`correction_low`, `correction_high`]; `refill` samples further prompts in place of groups
+    without signal.
     """
 
     advantage: AdvantageKind
@@ -31,6 +32,7 @@ class Preset:
     correction: CorrectionKind = "truncated"
     correction_low: float = 0.0
     correction_high: float = 2.0
+    refill: bool = False
 
 
 PRESETS: dict[str, Preset] = {
@@ -38,16 +40,16 @@ PRESETS: dict[str, Preset] = {
     "grpo": Preset(advantage="z_score", reduction="sequence_mean"),
     # Liu et al. 2025, Understanding R1-Zero-like training: no division by the deviation or the length
     "dr_grpo": Preset(advantage="mean", reduction="constant_length"),
-    # Yu et al. 2025, DAPO: clip-higher and a mean over all tokens
-    "dapo": Preset(advantage="z_score", reduction="token_mean", clip_high=0.28),
+    # Yu et al. 2025, DAPO: clip-higher, a mean over all tokens, dynamic sampling
+    "dapo": Preset(advantage="z_score", reduction="token_mean", clip_high=0.28, refill=True),
     # Zheng et al. 2025, GSPO: one ratio a completion; its bounds are those of a geometric mean
     "gspo": Preset(
         advantage="z_score", reduction="sequence_mean", ratio="sequence", clip_low=3e-4, clip_high=4e-4,
         correction="sequence_truncated",
     ),
-    # MiniMax 2025, M1: the bounded ratio is a weight, no token loses its gradient; no bound below
+    # MiniMax 2025, M1: the bounded ratio is a weight, no token loses its gradient; no bound below; DAPO's sampling
     "cispo": Preset(
-        advantage="z_score", reduction="token_mean", surrogate="detached", clip_low=1.0, clip_high=4.0
+        advantage="z_score", reduction="token_mean", surrogate="detached", clip_low=1.0, clip_high=4.0, refill=True
     ),
     # Ahmadian et al. 2024, Back to basics: leave-one-out baseline
     "rloo": Preset(advantage="leave_one_out", reduction="token_mean"),

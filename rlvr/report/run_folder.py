@@ -5,6 +5,7 @@ metrics.jsonl                       one line a step: {"stage", "step", "time", m
 doctor.json                         the checks made before the first step
 eval/<stage>-before.jsonl -after    one EvalRecord a line
 rollouts/<stage>/step-000012.jsonl.zst   every completion of a step with its verdict
+postmortem/<stage>/step-000012-1.jsonl.zst   figures and sequences of an optimizer step that was not finite
 stages/<stage>/                     checkpoints/, model/, result.json (written last: the stage is done)
 export/  report.html
 """
@@ -21,7 +22,7 @@ from typing import Any
 
 import zstandard
 
-from rlvr.types import CreditedGroup, EvalRecord
+from rlvr.types import CreditedGroup, EvalRecord, TrainSequence
 
 
 def write_atomic(path: Path, text: str) -> None:
@@ -108,6 +109,18 @@ class RunFolder:
         path.parent.mkdir(parents=True, exist_ok=True)
         text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for group in groups for row in _rollout_rows(group))
         path.write_bytes(zstandard.compress(text.encode()))
+
+    def write_postmortem(
+        self, stage: str, step: int, sequences: Sequence[TrainSequence], metrics: Mapping[str, float]
+    ) -> str:
+        """Keep an optimizer step that was not finite: its figures, then a line a sequence; returns the file's path."""
+        folder = self.root / "postmortem" / stage
+        folder.mkdir(parents=True, exist_ok=True)
+        number = len(list(folder.glob(f"step-{step:06d}-*"))) + 1
+        path = folder / f"step-{step:06d}-{number}.jsonl.zst"
+        rows = [dict(metrics), *(dataclasses.asdict(sequence) for sequence in sequences)]
+        path.write_bytes(zstandard.compress("".join(json.dumps(row) + "\n" for row in rows).encode()))
+        return str(path)
 
     def rollouts(self, stage: str, step: int) -> list[dict[str, Any]]:
         """Return the completions of a step as they were written."""

@@ -19,7 +19,7 @@ from rlvr.report.live import LiveView
 from rlvr.report.run_folder import RunFolder
 from rlvr.rollout.chat import read_template
 from rlvr.rollout.scored import VerifiedSampler
-from rlvr.types import CreditedGroup, Problem, Prompt
+from rlvr.types import CreditedGroup, Problem, Prompt, TrainSequence
 
 
 class Journal:
@@ -36,6 +36,16 @@ class Journal:
     def write_rollouts(self, stage: str, step: int, groups: Sequence[CreditedGroup]) -> None:
         """Keep every completion of a step."""
         self.folder.write_rollouts(stage, step, groups)
+
+    def write_postmortem(
+        self, stage: str, step: int, sequences: Sequence[TrainSequence], metrics: Mapping[str, float]
+    ) -> str:
+        """Keep an optimizer step that was not finite, and say so."""
+        kept = self.folder.write_postmortem(stage, step, sequences, metrics)
+        self.view.message(
+            f"{stage} step {step}: loss or gradient is not finite, the weights stay; the batch is in {kept}"
+        )
+        return kept
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

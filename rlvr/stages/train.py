@@ -13,8 +13,9 @@ from rlvr.data.families import find_family
 from rlvr.distill.collect import read_traces
 from rlvr.distill.imitate import ImitationSettings, imitate
 from rlvr.estimates import refuse_invalid
-from rlvr.grpo.loop import GrpoLoop, GrpoSettings
+from rlvr.grpo.loop import GrpoLoop
 from rlvr.grpo.presets import PRESETS
+from rlvr.grpo.settings import GrpoSettings, KlSettings
 from rlvr.learner.checkpoints import Checkpoints
 from rlvr.recipe import ColdstartStage, DistillStage, GrpoStage
 from rlvr.stages.context import StageContext, finish_model, prepare, resume
@@ -96,6 +97,13 @@ async def grpo(ctx: StageContext, stage: GrpoStage) -> dict[str, Any]:
         checkpoint_every=stage.checkpoint_every,
         max_invalid_share=recipe.rewards.max_invalid_share,
         params=training_params(recipe),
+        mini_batches=stage.mini_batches,
+        epochs=stage.epochs,
+        kl=KlSettings(**stage.kl.model_dump()) if stage.kl else None,
+        entropy=stage.entropy,
+        truncated=stage.truncated,
+        advantage_clip=stage.advantage_clip,
+        curriculum=stage.curriculum,
     )
     ctx.journal.view.stage(ctx.name, stage.updates)
     loop = GrpoLoop(
@@ -106,7 +114,7 @@ async def grpo(ctx: StageContext, stage: GrpoStage) -> dict[str, Any]:
         checkpoints=checkpoints,
         tracker=ctx.journal,
     )
-    await loop.run(state["step"])
+    await loop.run(state)
     return await finish_model(ctx, learner, sampler, stage.updates)
 
 

@@ -1,11 +1,11 @@
 import pytest
-from fakes import make_prompt, make_scored
+from fakes import make_completion, make_prompt, make_scored, make_verdict
 from hypothesis import given
 from hypothesis import strategies as st
 
 from rlvr.grpo.credit import credit, train_sequences, uncredited
 from rlvr.grpo.presets import PRESETS, Preset
-from rlvr.types import CreditedGroup
+from rlvr.types import CompletionGroup, CreditedGroup, Finish, ScoredGroup
 
 
 def credited(rewards: list[float | None], lengths: list[int], preset: Preset) -> CreditedGroup:
@@ -61,3 +61,33 @@ def test_groups_keep_their_own_prompts() -> None:
     sequences = train_sequences([group for group in groups if group], PRESETS["grpo"], max_tokens=4)
     assert [one.token_ids[: one.prompt_length] for one in sequences] == [(7,), (7,), (8, 9), (8, 9)]
     assert [one.advantages[0] > 0 for one in sequences] == [True, False, False, True]
+
+
+def cut_group(rewards: list[float | None], finishes: list[Finish]) -> ScoredGroup:
+    completions = tuple(make_completion(2, finish=finish) for finish in finishes)
+    group = CompletionGroup(prompt=make_prompt(), completions=completions)
+    return ScoredGroup(group=group, verdicts=tuple(make_verdict(reward) for reward in rewards))
+
+
+def test_masked_truncated_completions_count_in_the_baseline_and_do_not_train() -> None:
+    scored = cut_group([1, 0, 0, None], ["stop", "length", "stop", "stop"])
+    group = credit(scored, PRESETS["dr_grpo"], truncated="mask")
+    assert group is not None
+    assert group.advantages == pytest.approx((2 / 3, None, -1 / 3, None))  # the mean of 1, 0 and 0
+    sequences = train_sequences([group], PRESETS["dr_grpo"], max_tokens=10)
+    assert [one.loss_weights for one in sequences] == [(0.05, 0.05)] * 2  # 1 / (2 completions x 10)
+    trained = credit(scored, PRESETS["dr_grpo"])
+    assert trained is not None
+    assert trained.advantages[1] == pytest.approx(-1 / 3)
+
+
+def test_a_group_whose_every_completion_is_masked_has_no_signal() -> None:
+    assert credit(cut_group([1, 0], ["length", "length"]), PRESETS["grpo"], truncated="mask") is None
+
+
+def test_credit_of_tokens_reaches_the_sequences() -> None:
+    group = CreditedGroup(scored=make_scored([1, 0, 1], lengths=[2, 3, 1]), advantages=((0.5, -0.25), 1.0, None))
+    found = train_sequences([group], PRESETS["dapo"], max_tokens=10)
+    assert [one.advantages for one in found] == [(0.5, -0.25), (1.0, 1.0, 1.0)]
+    with pytest.raises(ValueError, match="2 tokens but 1 advantages"):
+        CreditedGroup(scored=make_scored([1]), advantages=((0.5,),))

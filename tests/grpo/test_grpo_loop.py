@@ -1,88 +1,10 @@
-import asyncio
-from collections import Counter
 from dataclasses import replace
 
 import pytest
-from fakes import Call, FakeCheckpointer, FakeLearner, FakeScoredSampler, FakeTracker, half_right, make_prompt
-from hypothesis import given
-from hypothesis import strategies as st
+from fakes import make_prompt
+from grpo_run import SETTINGS, Run, right_for
 
 from rlvr.errors import InvalidVerdicts
-from rlvr.grpo.loop import GrpoLoop, GrpoSettings, step_prompts
-from rlvr.grpo.presets import PRESETS
-from rlvr.types import Prompt, SamplingParams
-
-PROMPTS = [make_prompt(f"p{index}", (100 + index,)) for index in range(7)]
-SETTINGS = GrpoSettings(
-    stage="grpo",
-    updates=6,
-    prompts_per_update=3,
-    preset=PRESETS["dapo"],
-    learning_rate=0.4,
-    warmup_updates=3,
-    checkpoint_every=4,
-    max_invalid_share=0.25,
-    params=SamplingParams(group_size=4, max_tokens=8, temperature=0.9, seed=50),
-)
-
-
-class Run:
-    """A loop with fakes behind every port, and what they wrote down."""
-
-    def __init__(
-        self,
-        settings: GrpoSettings = SETTINGS,
-        *,
-        rewards: object = half_right,
-        applied: tuple[bool, ...] = (),
-        prompts: list[Prompt] = PROMPTS,
-    ) -> None:
-        self.calls: list[Call] = []
-        self.tracker = FakeTracker()
-        self.learner = FakeLearner(self.calls, applied=applied)
-        self.loop = GrpoLoop(
-            settings=settings,
-            prompts=prompts,
-            learner=self.learner,
-            sampler=FakeScoredSampler(self.calls, rewards),  # type: ignore[arg-type]
-            checkpoints=FakeCheckpointer(self.calls),
-            tracker=self.tracker,
-        )
-
-    def go(self, start: int = 0) -> "Run":
-        asyncio.run(self.loop.run(start))
-        return self
-
-    def of(self, kind: str) -> list[Call]:
-        return [call for call in self.calls if call[0] == kind]
-
-
-@given(st.integers(1, 30), st.integers(1, 12), st.integers(0, 5), st.integers(1, 4))
-def test_each_epoch_visits_every_prompt_once(count: int, size: int, seed: int, epochs: int) -> None:
-    prompts = [make_prompt(str(index)) for index in range(count)]
-    steps = -(-count * epochs // size)
-    visited = [
-        one.problem.id for step in range(1, steps + 1) for one in step_prompts(prompts, step=step, size=size, seed=seed)
-    ]
-    for epoch in range(epochs):
-        assert Counter(visited[epoch * count : (epoch + 1) * count]) == Counter(one.problem.id for one in prompts)
-
-
-@given(st.integers(1, 40), st.integers(0, 3))
-def test_prompts_of_a_step_depend_on_nothing_but_step_and_seed(step: int, seed: int) -> None:
-    wanted = step_prompts(PROMPTS, step=step, size=3, seed=seed)
-    step_prompts(PROMPTS[:5], step=2, size=4, seed=9)  # another stage in between
-    assert step_prompts(PROMPTS, step=step, size=3, seed=seed) == wanted
-
-
-def test_epochs_and_seeds_shuffle_differently() -> None:
-    many = [make_prompt(str(index)) for index in range(50)]
-    first, second, other = (
-        [one.problem.id for one in step_prompts(many, step=step, size=50, seed=seed)]
-        for step, seed in [(1, 0), (2, 0), (1, 1)]
-    )
-    assert first != second
-    assert first != other
 
 
 def test_order_of_a_step() -> None:
@@ -100,25 +22,17 @@ def test_order_of_a_step() -> None:
 
 def test_seeds_of_steps_never_overlap() -> None:
     seeds = [call[2] for call in Run().go().of("sample")]
-    assert seeds == [62, 74, 86, 98, 110, 122]  # 50 + step x 3 prompts x 4 completions: each step has 12 of its own
-
-
-def test_resumed_run_samples_and_learns_what_an_uninterrupted_one_does() -> None:
-    whole, rest = Run().go(), Run().go(start=4)
-    assert rest.of("sample") == whole.of("sample")[4:]
-    assert rest.learner.batches == whole.learner.batches[4:]
-    assert [call[2] for call in rest.of("update")] == [call[2] for call in whole.of("update")][4:]
-    assert [row[1] for row in rest.tracker.logged] == [5, 6]
+    assert seeds == [50, 62, 74, 86, 98, 110]  # 50 + issued prompts x 4 completions: each step has 12 of its own
 
 
 def test_a_finished_stage_does_nothing() -> None:
-    assert Run().go(start=6).calls == []
+    assert Run().go({"step": 6}).calls == []
 
 
 def test_sequences_come_in_the_order_of_the_prompts_however_they_finish() -> None:
     run = Run().go()  # the fake sampler finishes the last prompt first
     for (_, names, _), batch in zip(run.of("sample"), run.learner.batches, strict=True):
-        assert [one.token_ids[0] - 100 for one in batch[::4]] == [int(name[1:]) for name in names]
+        assert [f"p{one.token_ids[0] - 100}" for one in batch[::4]] == list(names)
 
 
 def test_a_prompt_drawn_twice_in_a_step_keeps_its_place() -> None:
@@ -153,10 +67,7 @@ def test_a_step_without_signal_updates_nothing_and_is_recorded() -> None:
 
 
 def test_only_groups_with_signal_train_and_all_are_recorded() -> None:
-    def rewards(prompt: Prompt, params: SamplingParams) -> list[float | None]:
-        return half_right(prompt, params) if prompt.problem.id in {"p0", "p1"} else [0.0] * params.group_size
-
-    run = Run(replace(SETTINGS, prompts_per_update=7, updates=1), rewards=rewards).go()
+    run = Run(replace(SETTINGS, prompts_per_update=7, updates=1), rewards=right_for("p0", "p1")).go()
     assert {one.token_ids[0] for one in run.learner.batches[0]} == {100, 101}
     assert len(run.learner.batches[0]) == 8
     assert run.tracker.logged[0][2]["zero_signal_groups"] == 5
@@ -181,9 +92,19 @@ def test_more_invalid_verdicts_stop_the_run_before_it_learns() -> None:
 
 def test_three_updates_in_a_row_that_are_not_finite_stop_the_run() -> None:
     run = Run(applied=(True, False, False, False))
-    with pytest.raises(FloatingPointError, match=r"step 4: .* 3 times in a row"):
+    with pytest.raises(FloatingPointError, match=r"step 4: .* 3 times in a row .*the last batch is in postmortem 3"):
         run.go()
     assert len(run.of("update")) == 4
+    assert [step for step, _, _ in run.tracker.postmortems] == [2, 3, 4]
+    _, sequences, figures = run.tracker.postmortems[0]
+    assert sequences == run.learner.batches[1]
+    assert (figures["entropy"], figures["grad_norm"], figures["loss"] != figures["loss"]) == (1.5, 2.0, True)
+
+
+def test_the_count_of_steps_that_were_not_finite_goes_on_after_a_resume() -> None:
+    first = Run(replace(SETTINGS, checkpoint_every=2, updates=2), applied=(False, False)).go()
+    with pytest.raises(FloatingPointError, match="step 3"):
+        Run(applied=(False,)).go(first.checkpoints.saved[-1])
 
 
 def test_a_finite_update_in_between_starts_the_count_again() -> None:

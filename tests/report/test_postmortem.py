@@ -1,0 +1,22 @@
+import json
+from pathlib import Path
+
+import zstandard
+
+from rlvr.report.run_folder import RunFolder
+from rlvr.types import TrainSequence
+
+
+def test_batches_of_a_step_are_kept_side_by_side_and_read_back(tmp_path: Path) -> None:
+    sequence = TrainSequence(
+        token_ids=(5, 6, 7), prompt_length=1, loss_weights=(0.5, 0.5), sampler_logprobs=(-1.0, -2.0), advantages=(1, 1)
+    )
+    folder = RunFolder(tmp_path)
+    paths = [Path(folder.write_postmortem("grpo", 12, [sequence], {"loss": loss})) for loss in (float("nan"), 2.0)]
+    root = tmp_path / "postmortem" / "grpo"
+    assert paths == [root / "step-000012-1.jsonl.zst", root / "step-000012-2.jsonl.zst"]
+    first, second = (zstandard.decompress(path.read_bytes()).decode().splitlines() for path in paths)
+    assert json.loads(first[0])["loss"] != json.loads(first[0])["loss"]
+    assert json.loads(second[0]) == {"loss": 2.0}
+    fields = {name: tuple(value) if isinstance(value, list) else value for name, value in json.loads(first[1]).items()}
+    assert TrainSequence(**fields) == sequence
