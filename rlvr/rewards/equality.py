@@ -129,8 +129,8 @@ class _Comparison:
             return self.equal(gold.parts[0], answer.parts[0]) if {gold.kind, answer.kind} <= {"", "{}"} else None
         if unordered:
             return self._unordered(gold.parts, answer.parts)
-        if gold.kind != answer.kind:
-            return False if exact and gold.kind and answer.kind else None
+        if gold.kind != answer.kind and gold.kind and answer.kind:
+            return False if exact else None
         return _all([self.equal(left, right) for left, right in zip(gold.parts, answer.parts, strict=True)])
 
     def _sets(self, gold: tuple[str, ...], answer: tuple[str, ...]) -> bool | None:

@@ -49,8 +49,9 @@ class MathAnswers:
     def _spelled(self, gold: str, answer: str) -> tuple[str, str]:
         """Write the conventions into the texts, so that algebra sees a tuple and a fraction where they are meant."""
         texts = [gold, answer]
-        if self._conventions.ordered_lists and all((items := read_items(t)) and items.kind == "" for t in texts):
-            texts = [f"({text})" for text in texts]
+        kinds = [items.kind if (items := read_items(text)) else None for text in texts]
+        if set(kinds) == {"", "()"} or (set(kinds) == {""} and self._conventions.ordered_lists):
+            texts = [f"({text})" if kind == "" else text for text, kind in zip(texts, kinds, strict=True)]
         if self._conventions.percent != "either":
             hundredth = r"\cdot\frac{1}{100}" if self._conventions.percent == "fraction" else ""
             texts = [text.replace("%", hundredth) for text in texts]

@@ -39,6 +39,9 @@ def judge(pool: WorkerPool, gold: str, answer: str, conventions: MathConventions
         (r"F_n=\sum_{k=0}^{n-1} F_k F_{n-k-1}", r"F_n=\sum_{k=0}^{n-2} F_k F_{n-k-2}", "wrong"),
         ("55+x", r"x+\sum^{10} k", "malformed"),
         (r"\sqrt{2},\sqrt{3}", r"\sqrt{3},\sqrt{2}", "correct"),
+        (r"(\sqrt{8},1)", r"2\sqrt{2},1", "correct"),
+        (r"(\sqrt{8},1)", r"1,2\sqrt{2}", "wrong"),
+        (r"1,2\sqrt{2}", r"(\sqrt{8},1)", "wrong"),
         ("x", r"\left(x+\right.", "wrong"),
     ],
 )
