@@ -49,8 +49,9 @@ _CLOSED = Reply("failed", detail="the verifier pool is closed")
 class WorkerPool:
     """At most `workers` processes for one task of `rlvr.rewards.worker`; a check may take `deadline_s` wall seconds.
 
-    A check that had less than half of its deadline as processor time when it ended is given up to as much again, and
-    counts as our failure after that, so the text alone can cause a `timeout`.
+    A check that had less than half of its deadline as processor time when that ended is given up to as much again, then
+    one more try by another worker, and counts as our failure after that: four deadlines at most, where the machine is
+    overloaded or the worker was stopped. So the text alone can cause a `timeout`.
     """
 
     def __init__(self, task: str, *, workers: int, deadline_s: float) -> None:
