@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from concurrent.futures import Future
+from contextlib import suppress
 
 from rlvr.rewards.conventions import EXACT, MathConventions
 from rlvr.rewards.equality import exactly_equal
@@ -63,7 +64,8 @@ class MathAnswers:
             known = self._asked.get(key)
             if known is None or (known.done() and known.result().outcome == "failed"):
                 return await self._ask_first(key)
-            self._asked.move_to_end(key)
+            with suppress(KeyError):  # another thread may have dropped it as the oldest
+                self._asked.move_to_end(key)
             reply = await asyncio.shield(asyncio.wrap_future(known))
             if reply is not _ABANDONED:
                 return reply
@@ -71,7 +73,8 @@ class MathAnswers:
     async def _ask_first(self, key: tuple[str, str]) -> Reply:
         asked = self._asked[key] = Future()
         if len(self._asked) > CACHED:
-            self._asked.popitem(last=False)
+            with suppress(KeyError):
+                self._asked.popitem(last=False)
         reply = _ABANDONED  # stays where this caller is cancelled: the next one asks anew
         try:
             request = {"gold": key[0], "answer": key[1], "tolerance": self._conventions.tolerance}
