@@ -1,51 +1,107 @@
-"""Checkpoints of a stage: written beside and renamed, `latest` pointing at the last complete one."""
+"""Checkpoints of a stage: written beside and renamed, each file with its checksum, `latest` pointing at the newest."""
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from rlvr.errors import UserError
+from rlvr.learner.checksums import damage, disk_is_full, write_checksums
 from rlvr.ports import Learner
+
+BESIDE, REFUSED = ".part", ".damaged"  # folders that are no checkpoints: not complete yet, and found damaged
 
 
 class Checkpoints:
-    """Saves and resumes a learner together with a small JSON state."""
+    """Saves and resumes a learner together with a small JSON state.
+
+    The `keep` newest stay, and beside them the best by `state["heldout"]`, the held-out score, where one is known.
+    """
 
     def __init__(self, folder: Path, learner: Learner, *, keep: int = 2) -> None:
         self.folder, self.learner, self.keep = folder, learner, keep
+        self.refused: list[str] = []  # one line for each damaged checkpoint that `resume` passed over
 
     async def save(self, step: int, state: Mapping[str, Any]) -> None:
-        """Write the checkpoint of `step`; a kill at any moment leaves the one before intact and pointed at."""
+        """Write the checkpoint of `step`; a kill at any moment leaves the one before intact and pointed at.
+
+        Raises UserError where the disk is full; the one before is then as it was, and what was half written is gone.
+        """
         final = self.folder / f"step-{step:06d}"
-        beside = self.folder / f"step-{step:06d}.part"
-        shutil.rmtree(beside, ignore_errors=True)
-        beside.mkdir(parents=True)
-        await self.learner.save(beside)
-        (beside / "state.json").write_text(json.dumps({"step": step, **state}))
-        os.sync()  # the name and the pointer must not reach the disk before what they point at
+        beside = final.with_name(final.name + BESIDE)
+        try:
+            await self._write(beside, {"step": step, **state})
+        except Exception as error:  # of any kind: torch and the learner's actors have their own for a full disk
+            full = disk_is_full(error, self.folder)
+            shutil.rmtree(beside, ignore_errors=True)
+            if not full:
+                raise
+            raise UserError(
+                f"{self.folder}: no space left for the checkpoint of step {step}; {self._before()}; free some space, "
+                "then run the same command again"
+            ) from error
         shutil.rmtree(final, ignore_errors=True)
         beside.rename(final)
-        pointer = self.folder / "latest.part"
+        pointer = self.folder / f"latest{BESIDE}"
         pointer.write_text(final.name)
         os.replace(pointer, self.folder / "latest")
         self._prune(final.name)
 
+    async def _write(self, beside: Path, state: dict[str, Any]) -> None:
+        shutil.rmtree(beside, ignore_errors=True)
+        beside.mkdir(parents=True)
+        await self.learner.save(beside)
+        (beside / "state.json").write_text(json.dumps(state))
+        await asyncio.to_thread(write_checksums, beside)
+        os.sync()  # the name and the pointer must not reach the disk before what they point at
+
+    def _before(self) -> str:
+        newest = next(self._newest_first(), None)
+        return f"the checkpoint before, {newest.name}, is intact" if newest else "there is none before it"
+
+    def _complete(self) -> list[Path]:
+        return sorted(path for path in self.folder.glob("step-*") if path.suffix not in (BESIDE, REFUSED))
+
+    def _newest_first(self) -> Iterator[Path]:
+        """Yield what `latest` names, then what is older; newer folders have never been pointed at."""
+        pointer = self.folder / "latest"
+        name = pointer.read_text().strip() if pointer.exists() else ""
+        return (path for path in reversed(self._complete()) if path.name <= name)
+
     def _prune(self, latest: str) -> None:
-        complete = sorted(path for path in self.folder.glob("step-*") if path.suffix != ".part")
-        for old in complete[: -self.keep]:
-            if old.name != latest:
-                shutil.rmtree(old)
+        complete = self._complete()
+        scores = {path: json.loads((path / "state.json").read_text()).get("heldout") for path in complete}
+        scored = [path for path in complete if scores[path] is not None]
+        kept = {*complete[-self.keep :], self.folder / latest}
+        if scored:
+            kept.add(max(scored, key=lambda path: (scores[path], path)))
+        for old in [*(set(complete) - kept), *self.folder.glob(f"step-*{REFUSED}")]:
+            shutil.rmtree(old)
 
     async def resume(self) -> dict[str, Any] | None:
-        """Load the last complete checkpoint into the learner and return its state, or None where there is none."""
-        pointer = self.folder / "latest"
-        if not pointer.exists():
-            return None
-        folder = self.folder / pointer.read_text().strip()
-        state: dict[str, Any] = json.loads((folder / "state.json").read_text())
-        await self.learner.load(folder)
-        return state
+        """Load the newest intact checkpoint into the learner and return its state, or None where there is none at all.
+
+        A damaged one is noted in `refused` and put aside. Raises UserError where every one is damaged.
+        """
+        self.refused = []
+        for folder in self._newest_first():
+            wrong = await asyncio.to_thread(damage, folder)
+            if wrong is None:
+                state: dict[str, Any] = json.loads((folder / "state.json").read_text())
+                await self.learner.load(folder)
+                return state
+            self.refused.append(f"checkpoint {folder.name} is damaged and not used: {wrong}")
+            with contextlib.suppress(OSError):  # a disk that cannot be written to will be noticed soon enough
+                folder.rename(folder.with_name(folder.name + REFUSED))
+        if self.refused:
+            raise UserError(
+                f"{self.folder}: {'; '.join(self.refused)}; no other is left: delete this folder to begin the stage "
+                "anew"
+            )
+        return None

@@ -126,6 +126,8 @@ async def examine_sampler(ctx: StageContext, sampler: VerifiedSampler, path: str
 async def resume(ctx: StageContext, checkpoints: Checkpoints, learner: Learner, sampler: VerifiedSampler) -> Any:
     """Load the stage's last checkpoint, if any, push its weights, and forget metrics logged after it."""
     state = await checkpoints.resume()
+    for line in checkpoints.refused:
+        ctx.journal.view.message(f"{ctx.name}: {line}")
     if state is not None:
         await sampler.update_weights(await learner.weights(), state["step"])
         ctx.journal.view.message(f"{ctx.name}: goes on after step {state['step']}")
