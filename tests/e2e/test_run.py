@@ -90,7 +90,8 @@ def test_every_stage_runs_and_leaves_its_records(finished: tuple[RunFolder, str]
     assert len(doctor) >= 12
     assert all(check["ok"] for check in doctor)
     rollouts = folder.rollouts("grpo", 3)
-    assert len(rollouts) == 8 * 4
+    issued = [row["prompts_issued"] for row in folder.metrics() if row["stage"] == "grpo"]
+    assert len(rollouts) == (issued[2] - issued[1]) * 4 >= 8 * 4  # more where the batch was refilled
     assert {tuple(span) for row in rollouts for span in row["versions"]} == {
         (2, 0, row["tokens"]) for row in rollouts
     }, "on-policy: step 3 samples under version 2 alone"

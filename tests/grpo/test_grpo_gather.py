@@ -131,3 +131,19 @@ def test_a_curriculum_visits_middling_problems_more_and_all_of_them() -> None:
     shares = (last["solved_never"], last["solved_sometimes"], last["solved_always"])
     assert shares == pytest.approx((15 / 30, 5 / 30, 10 / 30))
     assert last["problems_seen"] == 30
+
+
+def test_a_refilled_batch_favours_no_problem_it_has_already() -> None:
+    prompts = [make_prompt(f"p{index}", (100 + index,)) for index in range(40)]
+    # Middling in the first round (seed 50), so that they are favoured; then never solved, so that updates are refilled.
+    run = Run(
+        replace(REFILL, curriculum=True, prompts_per_update=8, updates=3),
+        rewards=lambda prompt, params: half_right(prompt, params) if params.seed == 50 else [0.0] * params.group_size,
+        prompts=prompts,
+    ).go()
+    groups = run.tracker.rollouts[1][2]
+    names = Counter(group.scored.group.prompt.problem.id for group in groups)
+    assert len(groups) == 8 * ROUNDS
+    favoured = {f"p{name}" for name in run.batch_names(0)}
+    assert favoured & set(names)
+    assert all(names[name] <= 2 for name in favoured)  # once as a favourite, and where the order has it

@@ -71,3 +71,11 @@ def test_a_favoured_problem_is_not_in_a_batch_twice() -> None:
     for seed in range(20):
         found, _ = issue(PROMPTS, Ledger(), count=7, seed=seed, rates=rates)
         assert len({one.problem.id for one in found}) == pytest.approx(7)
+
+
+def test_who_is_favoured_changes_from_step_to_step() -> None:
+    prompts = [make_prompt(f"p{index}") for index in range(100)]
+    rates = {one.problem.id: 0.5 for one in prompts}
+    steps = [issue(prompts, Ledger(issued=issued), count=6, seed=0, rates=rates)[0] for issued in (0, 6)]
+    first, second = ({one.problem.id for one in found[1::2]} for found in steps)
+    assert first != second
