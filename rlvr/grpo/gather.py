@@ -17,7 +17,7 @@ from rlvr.grpo.settings import GrpoSettings
 from rlvr.ports import ScoredSampler
 from rlvr.types import CreditedGroup, Prompt, ScoredGroup
 
-ROUNDS = 8  # of sampling, at most, for one update that refills
+ROUNDS = 4  # of sampling, at most, for one update that refills; a later one would bring few groups for its wait
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
