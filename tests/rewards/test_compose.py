@@ -97,7 +97,8 @@ def test_a_reference_that_is_no_formula_is_compared_as_text(required: RewardVeri
 
 def test_over_the_deadline_is_the_models_doing() -> None:
     verifier = RewardVerifier(format=0.25, deadline_s=0.2)
-    verdict = judge(verifier, r"<think>a</think>\boxed{(x+1)^{100}(y+1)^{100}(z+1)^{100}}", of=problem("5"))
+    slow = "+".join([r"\sin(\cos(\tan(x)))^{50}"] * 9)
+    verdict = judge(verifier, rf"<think>a</think>\boxed{{{slow}+1}}", of=problem("5"))
     asyncio.run(verifier.close())
     assert (verdict.status, verdict.reward) == ("timeout", 0.0)
 
