@@ -108,7 +108,7 @@ class RunFolder:
         path = self.root / "rollouts" / stage / f"step-{step:06d}.jsonl.zst"
         path.parent.mkdir(parents=True, exist_ok=True)
         text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for group in groups for row in _rollout_rows(group))
-        path.write_bytes(zstandard.compress(text.encode()))
+        path.write_bytes(zstandard.compress(text.encode("utf-8", "backslashreplace")))  # JSON's own escape
 
     def write_postmortem(
         self, stage: str, step: int, sequences: Sequence[TrainSequence], metrics: Mapping[str, float]

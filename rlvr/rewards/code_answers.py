@@ -14,8 +14,9 @@ from rlvr.types import Status
 
 MAX_LENGTH = 200_000
 
-_FENCE = re.compile(r"^[ \t]*(`{3,}|~{3,})[ \t]*([\w+-]*)[^\n]*$", re.MULTILINE)
-_PYTHON = frozenset(("", "python", "python3", "py"))
+_FENCE = re.compile(r"^([ \t]*)(`{3,}|~{3,})[ \t]*([\w+-]*)[^\n]*$", re.MULTILINE)
+_DEEPER = 4  # columns by which a fence stands deeper than the opening one where it is part of the code
+_PYTHON = frozenset(("python", "python3", "py"))
 _STATUSES: dict[str, Status] = {
     "cpu_timeout": "timeout",
     "wall_timeout": "timeout",
@@ -24,12 +25,13 @@ _STATUSES: dict[str, Status] = {
 
 
 def extract_code(final: str, *, loose: bool) -> Extraction:
-    """Find the program in the part after the thinking: its last closed block of Python, or of no named language.
+    """Find the program in the part after the thinking: its last block of Python, or of no language where there is none.
 
     With `loose` a text without any block is the program itself.
     """
     blocks, open_block = _blocks(final)
-    found = [body for language, body in blocks if language in _PYTHON and body.strip()]
+    python = [body for language, body in blocks if language in _PYTHON and body.strip()]
+    found = python or [body for language, body in blocks if not language and body.strip()]
     if open_block:
         return Extraction(None, "malformed", "a code block that is not closed")
     if found:
@@ -49,10 +51,23 @@ def _blocks(text: str) -> tuple[list[tuple[str, str]], bool]:
     for fence in _FENCE.finditer(text):
         if opened is None:
             opened = fence
-        elif fence[1].startswith(opened[1]) and not fence[2]:
-            blocks.append((opened[2].lower(), text[opened.end() + 1 : fence.start()]))
+        elif _closes(fence, opened):
+            body = text[opened.end() + 1 : fence.start()]
+            blocks.append((opened[3].lower(), _outdented(body, opened[1])))
             opened = None
     return blocks, opened is not None
+
+
+def _closes(fence: re.Match[str], opened: re.Match[str]) -> bool:
+    deeper = len(fence[1].expandtabs()) - len(opened[1].expandtabs())
+    return fence[2].startswith(opened[2]) and not fence[3] and deeper < _DEEPER
+
+
+def _outdented(body: str, indent: str) -> str:
+    """The body of a block that stands indented, in a list say, without that indentation."""
+    if not indent:
+        return body
+    return "".join(line.removeprefix(indent) for line in body.splitlines(keepends=True))
 
 
 async def judge_code(pool: SandboxPool, metadata: str, code: str, *, partial: bool) -> Judgement:

@@ -10,7 +10,8 @@ import pytest
 from sandbox_designs import DESIGNS, calls
 
 from rlvr.rewards.sandbox import seccomp
-from rlvr.rewards.sandbox.child import Limits
+from rlvr.rewards.sandbox.child import Limits, SandboxLost, Usage
+from rlvr.rewards.sandbox.failures import of_status
 from rlvr.rewards.sandbox.judge import Outcome, judge
 from rlvr.rewards.sandbox.process import Zygote
 
@@ -70,7 +71,9 @@ REACHING_OUT = {
     "open a socket": "socket.socket()",
     "connect": "socket.create_connection(('127.0.0.1', {port}), 1)",
     "abstract socket": "socket.socket(socket.AF_UNIX).connect('\\0rlvr_canary')",
-    "socket pair": "socket.socketpair()",
+    "an address through a socket pair": "socket.socketpair(type=socket.SOCK_DGRAM)[0].sendto(b'x', '\\0rlvr_canary')",
+    "an internet socket pair": "socket.socketpair(socket.AF_INET)",
+    "descriptors of its own for a thread": "call(436, 9, 9, 2)",
     "raise a limit": "resource.setrlimit(resource.RLIMIT_AS, (-1, -1))",
     "lower a limit": "resource.setrlimit(resource.RLIMIT_CPU, (1, 1))",
     "renice": "os.nice(-1)",
@@ -201,7 +204,7 @@ def test_every_other_system_call_is_refused(zygote: Zygote) -> None:
         *seccomp._DESCRIPTORS, *seccomp._MEMORY, *seccomp._CLOCKS, *seccomp._SIGNALS, *seccomp._THREADS,
         *seccomp._IDENTITY, *seccomp._EXIT, *seccomp._LOOKING,
     )  # fmt: skip
-    by_argument = {56, 72, 16, 302, 257, 2}
+    by_argument = {56, 72, 16, 302, 257, 2, 53, 44, 436}
     probes = {335, 336}  # uretprobe and uprobe: kernels let them past every filter, and they work in a probe alone
     tried = [number for number in range(470) if number not in {*let_pass, *by_argument, *probes}]
     assert len(tried) > 300
@@ -219,3 +222,93 @@ def test_the_other_numbering_of_system_calls_ends_the_process(zygote: Zygote) ->
     code = "import ctypes\nctypes.CDLL(None).syscall(0x40000000 | 39)\ndef f(x): return 41"
     outcome = run(zygote, code)
     assert (outcome.passed, outcome.failure, outcome.message) == (0, "crashed", "signal 31")
+
+
+NO_TICKS = """
+import signal, threading, time, hashlib
+signal.signal(signal.SIGXCPU, signal.SIG_IGN)
+def work():
+    while True:
+        now = time.monotonic()
+        tick = (int(now / 0.004) + 1) * 0.004
+        {run}
+def f(x):
+    for _ in range(3): threading.Thread(target=work, daemon=True).start()
+    time.sleep(1000)
+"""
+ONLY_ON_TICKS = (
+    "time.sleep(max(0, tick - 0.0003 - now))\n        while time.monotonic() < tick + 0.0002: hashlib.sha256()"
+)
+NEVER_ON_TICKS = "\n        while time.monotonic() < tick - 0.0004: hashlib.sha256()\n        time.sleep(0.0006)"
+
+
+@pytest.mark.parametrize("run", [ONLY_ON_TICKS, NEVER_ON_TICKS], ids=["on ticks", "between ticks"])
+def test_a_program_cannot_fool_the_clock_it_is_bounded_by(run: str) -> None:
+    """The kernel's CPU limit counts ticks: too much of a program that runs on them, nothing of one that avoids them.
+
+    Neither may pass for a run that we lost, which would leave it without its verdict.
+    """
+    zygote = Zygote()
+    try:
+        outcome = judge(zygote, calls(("f(1)", "2")), NO_TICKS.format(run=run), limits=Limits(cpu_s=1), every=False)
+    finally:
+        zygote.close()
+    assert outcome.failure in ("cpu_timeout", "wall_timeout")
+
+
+THREADS = """
+import threading, time
+threading.stack_size(32768)
+for _ in range(3000): threading.Thread(target=time.sleep, args=(99,), daemon=True).start()
+time.sleep(99)
+"""
+
+
+def test_a_bomb_of_threads_is_met_early(zygote: Zygote) -> None:
+    outcome = run(zygote, THREADS)
+    assert (outcome.failure, outcome.message) == ("denied", "more than 64 threads")
+
+
+def test_descriptors_carry_nothing_from_run_to_run(zygote: Zygote) -> None:
+    flags = "import fcntl, os\nprint(fcntl.fcntl(0, fcntl.F_GETFL), flush=True)\n"
+    mark = "fcntl.fcntl(0, fcntl.F_SETFL, fcntl.fcntl(0, fcntl.F_GETFL) | os.O_NONBLOCK | os.O_APPEND)\n"
+    printed = {run(zygote, flags + mark + "def f(x): return 41").printed for _ in range(2)}
+    assert len(printed) == 1
+
+
+@pytest.mark.parametrize("name", ["\\ud800", "\\x1b[2J", "\\0"])
+def test_what_a_program_says_can_be_written_and_printed(zygote: Zygote, name: str) -> None:
+    outcome = run(zygote, f"raise Exception('{name}')")
+    assert outcome.failure == "exception"
+    assert outcome.message.encode().isascii()
+    assert outcome.message.isprintable()
+
+
+def test_nothing_of_the_judge_is_in_its_command_line(zygote: Zygote) -> None:
+    code = "import sys\nprint(sys.argv + sys.orig_argv, flush=True)\ndef f(x): return 41"
+    assert run(zygote, code).printed == "['solution.py', 'solution.py']\n"
+
+
+def test_installed_packages_are_out_of_reach(zygote: Zygote) -> None:
+    place = os.path.dirname(os.path.dirname(pytest.__file__))
+    assert "LEAK" not in run(zygote, PRELUDE.format(action=f"os.listdir({place!r})")).printed
+
+
+@pytest.mark.parametrize(
+    ("status", "memory", "failure"),
+    [(9, 900, "memory"), (24, 1, "cpu_timeout"), (25, 1, "output_limit"), (11, 1, "crashed"), (256, 1, "exited_early")],
+)
+def test_a_wait_status_is_named(status: int, memory: int, failure: str) -> None:
+    usage = Usage(status=status, cpu_s=0.1, memory_bytes=memory << 20)
+    assert of_status(usage, Limits()).kind == failure
+
+
+def test_a_small_process_killed_from_outside_is_our_loss() -> None:
+    with pytest.raises(SandboxLost):
+        of_status(Usage(status=9, cpu_s=3.9, memory_bytes=10 << 20), Limits(cpu_s=4))
+
+
+def test_the_kernel_takes_a_program_before_its_judge(zygote: Zygote) -> None:
+    children = Path(f"/proc/{zygote.pid}/task/{zygote.pid}/children").read_text().split()
+    for pid in (str(zygote.pid), *children):
+        assert Path(f"/proc/{pid}/oom_score_adj").read_text().strip() == "1000"

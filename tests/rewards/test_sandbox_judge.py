@@ -1,11 +1,13 @@
 import os
 import signal
+import time
 from collections.abc import Iterator
 
 import pytest
 from sandbox_designs import DESIGNS, calls
 
 from rlvr.code_tests import CallTest, CodeTests, StdioCase
+from rlvr.rewards.sandbox import child
 from rlvr.rewards.sandbox.child import Child, Limits, SandboxLost
 from rlvr.rewards.sandbox.judge import Outcome, judge
 from rlvr.rewards.sandbox.process import Zygote
@@ -153,6 +155,26 @@ PROGRAM = CodeTests(cases=(StdioCase(stdin="3 4\n", stdout="7\n"), StdioCase(std
         ("print(sum(map(int, input().split())))\nexit()", 2, ""),
         ("import sys\nprint(sum(map(int, input().split())))\nsys.exit(0)", 2, ""),
         ("import sys\nprint(sum(map(int, input().split())))\nsys.exit(3)", 0, "exception"),
+        ("import atexit\natexit.register(lambda: print(sum(map(int, input().split()))))", 2, ""),
+        ("out = open(1, 'w')\nout.write(str(sum(map(int, input().split()))))", 2, ""),
+        (
+            "import sys, threading, time\ndef main(): time.sleep(0.05); print(sum(map(int, input().split())))\n"
+            "threading.Thread(target=main).start()\nsys.exit()",
+            2,
+            "",
+        ),
+        (
+            "import resource\nresource.setrlimit(resource.RLIMIT_STACK, (1 << 26, -1))\n"
+            "print(sum(map(int, input().split())))",
+            2,
+            "",
+        ),
+        ("import asyncio\nasync def main(): print(sum(map(int, input().split())))\nasyncio.run(main())", 2, ""),
+        (
+            "import sys\nif len(sys.argv) > 1: sys.stdin = open(sys.argv[1])\nprint(sum(map(int, input().split())))",
+            2,
+            "",
+        ),
         ("print(7)", 1, "wrong_answer"),
         ("import sys\nprint(sum(map(int, input().split())), file=sys.stderr)", 0, "wrong_answer"),
         ("input()\ninput()\ninput()", 0, "exception"),
@@ -245,3 +267,56 @@ def test_usage_and_descriptors_do_not_grow(zygote: Zygote) -> None:
         for tests in (TWICE, PROGRAM, CHECK):
             run(zygote, tests, code)
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_no_more_output_is_read_than_could_be_right(strongest: Zygote) -> None:
+    outcome = run(strongest, PROGRAM, "print('7' * (3 << 20))")
+    assert outcome.failure == "output_limit"
+
+
+def test_after_two_timeouts_the_rest_fails_untried(strongest: Zygote) -> None:
+    tests = CodeTests(cases=tuple(StdioCase(stdin="", stdout="1") for _ in range(50)))
+    began = time.monotonic()
+    assert run(strongest, tests, "import time; time.sleep(99)", every=True).passed == 0
+    assert time.monotonic() - began < 50 * LIMITS.idle_s / 2
+
+
+def test_a_check_that_calls_for_ever_is_ended(strongest: Zygote) -> None:
+    tests = CodeTests(entry_point="f", checks=("while not f([1]): pass",))
+    outcome = judge(strongest, tests, "def f(x): return 0", limits=Limits(cpu_s=30), every=False)
+    assert (outcome.failure, outcome.message) == ("bad_result", "the test called it more than 5000 times")
+
+
+def test_processor_time_of_ended_threads_is_no_idling(strongest: Zygote) -> None:
+    code = (
+        "import threading, time\ndef burn(s):\n    t = time.thread_time()\n    while time.thread_time() - t < s: pass\n"
+        "def f(x):\n    t = threading.Thread(target=burn, args=(0.7,)); t.start(); t.join()\n    burn(0.1)\n    return 2 * x"
+    )
+    assert judge(strongest, calls(("f(1)", "2")), code, limits=Limits(cpu_s=2, idle_s=0.4), every=False).passed == 1
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("__import__('fractions').Fraction(1, 2)", "0.5"),
+        ("__import__('decimal').Decimal('2.50')", "2.5"),
+        ("{1: 2}.keys()", "{1}"),
+        ("{1: 2}.items()", "{(1, 2)}"),
+        ("float('inf')", "1e999"),
+    ],
+)
+def test_values_that_python_calls_equal(strongest: Zygote, value: str, expected: str) -> None:
+    assert run(strongest, calls(("f()", expected)), f"def f(): return {value}").passed == 1
+
+
+def test_what_is_printed_before_a_failure_is_kept(strongest: Zygote) -> None:
+    outcome = run(strongest, TWICE, "def f(x):\n    print('seen', x)\n    return 2 * x if x < 2 else 0")
+    assert outcome.printed.startswith("seen 1\nseen 2\n")  # it may have gone on before it was ended
+
+
+def test_a_process_that_goes_while_it_is_looked_at_is_lost_and_no_crash_of_ours(
+    strongest: Zygote, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(child, "_pid_of", lambda handle: 2**22)  # no such process
+    with pytest.raises(SandboxLost):
+        run(strongest, TWICE, "def f(x): return 2 * x")

@@ -6,7 +6,9 @@ are compared outside, and no expected value is ever in reach of a candidate.
 
 from __future__ import annotations
 
+import atexit
 import builtins
+import gc
 import os
 import sys
 import threading
@@ -18,6 +20,7 @@ from typing import Any
 from rlvr.rewards.sandbox.codec import BadFrame, Unencodable, decode, encode, receive, send
 
 REQUESTS, REPLIES = 3, 4
+FILE = "solution.py"
 MAX_MESSAGE = 500
 RAISED = "_CandidateRaised"
 
@@ -52,6 +55,7 @@ def _calls(request: Message) -> None:
         try:
             value = eval(call, namespace)  # the data set's inputs, in the process that is confined
             reply = {"call": index, "value": encode(bool(value) if request["truth"][index] else value)}
+            _flush()  # what it printed must not be lost where a later call ends the process
             send(REPLIES, reply)
         except BaseException as error:  # noqa: BLE001 - the call failed, the next one may not
             _tell({"call": index, "error": _described(error)})
@@ -77,15 +81,22 @@ def _function(request: Message) -> None:
 
 
 def _program(request: Message) -> None:
-    """Run a whole program, with standard input and output."""
+    """Run a whole program, with standard input and output, to the end an interpreter would give it."""
+    code = None
     try:
         _run(request, "__main__")
-        for thread in threading.enumerate():
-            if thread is not threading.current_thread() and not thread.daemon:
-                thread.join()
     except SystemExit as error:
-        if error.code not in (None, 0):
-            raise RuntimeError(f"exited with {error.code!r}"[:MAX_MESSAGE]) from None
+        code = error.code
+    for thread in threading.enumerate():
+        if thread is not threading.current_thread() and not thread.daemon:
+            thread.join()
+    with suppress(Exception):  # as at any interpreter's end, where they are printed and forgotten
+        atexit._run_exitfuncs()
+    vars(sys.modules.pop("__main__", types.ModuleType(""))).clear()
+    gc.collect()  # files still open write what they hold
+    if code not in (None, 0):
+        _flush()
+        raise RuntimeError(f"exited with {code!r}"[:MAX_MESSAGE])
     _end()
 
 
@@ -130,7 +141,7 @@ def _run(request: Message, name: str) -> dict[str, Any]:
     module = types.ModuleType(name)
     sys.modules[name] = module  # dataclasses and typing look their module up
     namespace = module.__dict__
-    namespace["__builtins__"] = builtins
+    namespace.update(__builtins__=builtins, __file__=FILE)
     for part in ("prelude", "code", "setup"):
         if source := request.get(part):
             exec(_compiled(source), namespace)  # in the process that is confined
@@ -148,9 +159,13 @@ class _CannotCompile(Exception):
     """The program is no Python."""
 
 
-def _end() -> None:
-    with suppress(AttributeError, ValueError):  # a program may have closed or replaced it
+def _flush() -> None:
+    with suppress(Exception):  # a program may have closed or replaced it
         sys.stdout.flush()
+
+
+def _end() -> None:
+    _flush()
     send(REPLIES, {"end": True})
     raise _Ended(0)
 

@@ -15,8 +15,11 @@ from typing import Any
 from rlvr.rewards.sandbox import codec
 
 START_LIMIT_S = 60.0
-_TICK_S = 0.25
+MAX_THREADS = 64
+_TICK_S = 0.02  # between looks at its processor time and threads: a bomb of threads is met early
+_QUEUE_TICK_S = 0.25  # between looks at how long its threads stood in line
 _STARVED_FACTOR = 20.0  # wall seconds a CPU second may take before the machine, not the program, is at fault
+_CPU_CLOCK = 2  # which clock of a process: its time on a processor, ended threads included
 
 
 class SandboxLost(Exception):
@@ -24,11 +27,11 @@ class SandboxLost(Exception):
 
 
 class CandidateEnded(Exception):
-    """The forked process ended, or was ended, before it answered; `reason` is one of the run's outcomes."""
+    """The forked process ended ("exited"), or must be ended for `reason`, one of a run's failures."""
 
-    def __init__(self, reason: str) -> None:
+    def __init__(self, reason: str, message: str = "") -> None:
         super().__init__(reason)
-        self.reason = reason
+        self.reason, self.message = reason, message
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,19 +66,22 @@ class Child:
         self._reap, self._handle = reap, handle
         self._requests, self._replies, self._output, self._limits = requests, replies, output, limits
         self._received = bytearray()
-        self._waited = 0.0
-        self._next_look = _TICK_S
+        self._waited = self._queued = 0.0
+        self._queue_of: dict[str, int] = {}
+        self._next_look, self._next_queue_look = _TICK_S, _QUEUE_TICK_S
         self._ended = False
-        self.pid = _pid_of(handle)
         os.set_blocking(requests, False)
         os.set_blocking(replies, False)
         self._poll = select.poll()
         self._poll.register(replies, select.POLLIN)
         self._poll.register(handle, select.POLLIN)
         try:
+            self.pid = _pid_of(handle)
             self._expect_armed()
-        except BaseException:
+        except BaseException as error:
             self.close()
+            if isinstance(error, OSError):
+                raise SandboxLost(f"the sandboxed process is gone ({error})") from None
             raise
 
     def _expect_armed(self) -> None:
@@ -91,7 +97,10 @@ class Child:
 
     def send(self, message: Mapping[str, Any]) -> None:
         """Send a request; raises CandidateEnded where the process ends or idles meanwhile."""
-        data = memoryview(codec.frame(message, codec.MAX_REQUEST))
+        try:
+            data = memoryview(codec.frame(message, codec.MAX_REQUEST))
+        except codec.Unencodable as error:
+            raise ValueError(f"the tests cannot be sent: {error}") from None
         while data:
             try:
                 data = data[os.write(self._requests, data) :]
@@ -127,14 +136,38 @@ class Child:
         began = time.monotonic()
         poll.poll(_TICK_S * 1000)
         self._waited += time.monotonic() - began
-        if self._waited < self._next_look:
+        if self._waited >= self._next_look:
+            self._next_look = self._waited + _TICK_S
+            with suppress(OSError):  # it is gone, which the next poll tells
+                self._look()
+
+    def _look(self) -> None:
+        """Hold the process to its limits, by clocks it cannot fool; raises CandidateEnded, SandboxLost or OSError."""
+        used = time.clock_gettime((~self.pid << 3) | _CPU_CLOCK)
+        if used > self._limits.cpu_s:
+            raise CandidateEnded("cpu_timeout", f"{used:.1f} s of processor time")
+        if _count_threads(self.pid) > MAX_THREADS:
+            raise CandidateEnded("denied", f"more than {MAX_THREADS} threads")
+        if self._waited < self._next_queue_look:
             return
-        self._next_look = self._waited + _TICK_S
-        busy = _busy_seconds(self.pid)
-        if self._waited - busy > self._limits.idle_s:
-            raise CandidateEnded("wall_timeout")
+        self._next_queue_look = self._waited + _QUEUE_TICK_S
+        self._queued += self._queued_since()
+        if self._waited - used - self._queued > self._limits.idle_s:
+            raise CandidateEnded("wall_timeout", f"{self._limits.idle_s:g} s of doing nothing")
         if self._waited > _STARVED_FACTOR * (self._limits.cpu_s + 1):
+            if self._queued < self._waited / 2:
+                raise CandidateEnded("wall_timeout", f"{self._waited:.0f} s")
             raise SandboxLost("the machine is too busy to give a sandboxed program its processor time")
+
+    def _queued_since(self) -> float:
+        """Seconds since the last call in which a thread stood in line for a processor: the one that stood longest."""
+        before, self._queue_of, longest = self._queue_of, {}, 0
+        for thread in os.listdir(f"/proc/{self.pid}/task"):
+            with suppress(OSError):
+                queued = int(Path(f"/proc/{self.pid}/task/{thread}/schedstat").read_text().split()[1])
+                self._queue_of[thread] = queued
+                longest = max(longest, queued - before.get(thread, 0))
+        return longest / 1e9
 
     def output(self) -> bytes:
         """What the program wrote to standard output so far."""
@@ -185,12 +218,5 @@ def _pid_of(handle: int) -> int:
     return -1
 
 
-def _busy_seconds(pid: int) -> float:
-    """Seconds the process's threads ran or stood in line for a processor; 0 once it is gone."""
-    total = 0
-    with suppress(OSError):
-        for thread in os.listdir(f"/proc/{pid}/task"):
-            with suppress(OSError):
-                ran, queued = Path(f"/proc/{pid}/task/{thread}/schedstat").read_text().split()[:2]
-                total += int(ran) + int(queued)
-    return total / 1e9
+def _count_threads(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[17])

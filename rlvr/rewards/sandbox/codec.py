@@ -6,6 +6,7 @@ Both sides import this file, and it imports the standard library only. Nothing i
     other int, float   ["i", hex]   ["f", hex]      complex ["c", [real, imag]]
     list, tuple        ["l", [..]]  ["t", [..]]     set, frozenset  ["s", [..]]  ["z", [..]]
     dict               ["d", [[key, value], ..]]    bytes           ["b", hex]
+    Fraction, Decimal  ["q", [numerator, denominator]]
 """
 
 from __future__ import annotations
@@ -14,7 +15,9 @@ import json
 import math
 import os
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Set
+from decimal import Decimal
+from fractions import Fraction
 from typing import Any
 
 MAX_FRAME = 1 << 20  # of a reply, which nobody trusts
@@ -63,6 +66,8 @@ def _encode(value: Any, depth: int, count: list[int]) -> Any:
         return ["b", value.hex()]
     if kind is complex:
         return ["c", [_encode(value.real, depth + 1, count), _encode(value.imag, depth + 1, count)]]
+    if kind is Fraction:
+        return ["q", [_encode_int(value.numerator), _encode_int(value.denominator)]]
     return _encode(_plain(value), depth, count)
 
 
@@ -76,11 +81,15 @@ def _encode_int(value: int) -> Any:
 
 def _plain(value: Any) -> Any:
     """The builtin a subclass stands on (Counter, namedtuple, IntEnum, ...), which `==` treats alike."""
+    if isinstance(value, Decimal) and value.is_finite():
+        return Fraction(value)  # equal to the same numbers
     for base, copy in _BASES.items():
         if isinstance(value, base):
             plain = copy(value)
             if type(plain) is base:
                 return plain
+    if isinstance(value, Set) and not isinstance(value, set | frozenset):
+        return set(value)  # the keys or items of a dictionary
     raise Unencodable(f"a value of type {type(value).__name__}, which is no plain data")
 
 
@@ -103,7 +112,7 @@ def decode(form: Any) -> Any:
     """Return the value of a JSON form; raises BadFrame for anything `encode` does not write."""
     try:
         return _decode(form, 0)
-    except (TypeError, ValueError, OverflowError, RecursionError) as error:
+    except (TypeError, ValueError, ArithmeticError, RecursionError) as error:
         raise BadFrame(f"not an encoded value ({error})") from None
 
 
@@ -122,6 +131,9 @@ def _decode(form: Any, depth: int) -> Any:
     if tag == "c":
         real, imag = (_decode(part, depth + 1) for part in held)
         return complex(real, imag)
+    if tag == "q":
+        top, under = (_decode(part, depth + 1) for part in held)
+        return Fraction(top, under)
     return decode_leaf(tag, held)
 
 

@@ -7,11 +7,12 @@ could be chosen to collide.
 from __future__ import annotations
 
 import math
+from fractions import Fraction
 from typing import Any
 
 from rlvr.rewards.sandbox.codec import MAX_DEPTH, BadFrame, decode, decode_leaf
 
-_NUMBERS = (bool, int, float, complex)
+_NUMBERS = (bool, int, float, complex, Fraction)
 _MISSHAPEN = (TypeError, ValueError, OverflowError, RecursionError, IndexError)
 _TAGS: dict[type, str] = {list: "l", tuple: "t", dict: "d"}
 
@@ -41,7 +42,7 @@ def _close(expected: Any, form: Any, relative: float, absolute: float) -> bool:
             and all(_close(want, have, relative, absolute) for want, have in zip(expected, held, strict=True))
         )
     value = _leaf(form)
-    if not isinstance(expected, int | float) or not isinstance(value, int | float):
+    if not isinstance(expected, int | float) or not isinstance(value, int | float | Fraction):
         return _equal(expected, form, 0)
     try:
         return math.isclose(value, expected, rel_tol=relative, abs_tol=absolute)
@@ -100,7 +101,7 @@ def _plainly_hashed(form: Any) -> bool:
     if not isinstance(form, list):
         return True
     tag, held = form
-    return all(_plainly_hashed(item) for item in held) if tag == "t" else tag in ("i", "f", "b", "c")
+    return all(_plainly_hashed(item) for item in held) if tag == "t" else tag in ("i", "f", "b", "c", "q")
 
 
 def _equal_leaf(expected: Any, form: Any) -> bool:
@@ -117,7 +118,7 @@ def _leaf(form: Any) -> Any:
     tag, held = form
     if tag in ("i", "f", "b"):
         return decode_leaf(tag, held)
-    return decode(form) if tag == "c" else _NOTHING
+    return decode(form) if tag in ("c", "q") else _NOTHING
 
 
 _NOTHING = object()

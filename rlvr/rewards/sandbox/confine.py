@@ -15,9 +15,17 @@ _SYS_PIVOT_ROOT, _SYS_CAPSET = 155, 126
 _PDEATHSIG, _SET_DUMPABLE, _CAPBSET_DROP, _NO_NEW_PRIVS, _CAP_AMBIENT, _AMBIENT_CLEAR = 1, 4, 24, 38, 47, 4
 _CAPABILITY_VERSION_3 = 0x20080522
 _LAST_CAPABILITY = 63
+_BASES = ("/mnt", "/tmp", "/media", "/srv", "/run", "/var")  # one is hidden by the new root, in this namespace only
 _ROOT_BYTES = "size=1m,mode=755"
 
 OPEN_FILES = 32
+BACKSTOP_S = 3600  # of processor time, should the judge be stopped
+
+
+def offer_to_the_kernel() -> None:
+    """Have the kernel end this process and its children first where memory runs out, before the judge."""
+    with open("/proc/self/oom_score_adj", "w") as file:
+        file.write("1000")
 
 
 def libc() -> ctypes.CDLL:
@@ -47,7 +55,7 @@ def enter_namespaces(library: ctypes.CDLL) -> None:
 def change_root(library: ctypes.CDLL, readable: Sequence[str]) -> None:
     """Make a root that holds the readable folders alone, all read-only; raises OSError."""
     _mount(library, None, "/", None, _MS_REC | _MS_PRIVATE)
-    base = "/tmp"  # hidden by the mount, in this namespace only
+    base = next(path for path in _BASES if os.path.isdir(path) and not _holds(path, readable))
     _mount(library, "tmpfs", base, "tmpfs", _MS_NOSUID | _MS_NODEV, _ROOT_BYTES)
     for path in readable:
         target = base + path
@@ -76,19 +84,23 @@ def drop_privileges(library: ctypes.CDLL) -> None:
     _check(library.prctl(_SET_DUMPABLE, 0, 0, 0, 0), "dumpable")
 
 
-def limit(*, cpu_s: int, memory_bytes: int, output_bytes: int) -> None:
-    """Bound this process for good: CPU seconds, address space, output, open files, no core dump.
+def limit(*, memory_bytes: int, output_bytes: int) -> None:
+    """Bound this process for good: address space, output, open files, no core dump.
 
-    At `cpu_s` comes SIGXCPU, a second later SIGKILL for those that ignore it.
+    Processor time is the judge's to bound: the kernel's own limit counts ticks, which a program can make it miscount.
     """
-    resource.setrlimit(resource.RLIMIT_CPU, (cpu_s, cpu_s + 1))
     for name, value in (
+        (resource.RLIMIT_CPU, BACKSTOP_S),
         (resource.RLIMIT_AS, memory_bytes),
         (resource.RLIMIT_FSIZE, output_bytes),
         (resource.RLIMIT_NOFILE, OPEN_FILES),
         (resource.RLIMIT_CORE, 0),
     ):
         resource.setrlimit(name, (value, value))
+
+
+def _holds(folder: str, paths: Sequence[str]) -> bool:
+    return any(os.path.realpath(path).startswith(f"{folder}/") or path.startswith(f"{folder}/") for path in paths)
 
 
 def _kept_flags(path: str) -> int:

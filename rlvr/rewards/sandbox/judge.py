@@ -1,27 +1,34 @@
-"""One program against one problem's tests: what is sent, what is compared, and how a failure is named."""
+"""One program against one problem's tests: what is sent, and what is compared."""
 
 from __future__ import annotations
 
 import ast
-import errno
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from signal import SIGKILL, SIGXCPU, SIGXFSZ
 from typing import Any
 
 from rlvr.code_tests import CallTest, CodeTests
 from rlvr.rewards.sandbox import compare
-from rlvr.rewards.sandbox.candidate import RAISED
-from rlvr.rewards.sandbox.child import CandidateEnded, Child, Limits, SandboxLost, Usage
-from rlvr.rewards.sandbox.codec import BadFrame, Unencodable
+from rlvr.rewards.sandbox.child import CandidateEnded, Child, Limits
+from rlvr.rewards.sandbox.codec import BadFrame
+from rlvr.rewards.sandbox.failures import (
+    EARLY_ENDS,
+    EXIT_GRACE_S,
+    Failed,
+    clean,
+    expect_normal_end,
+    of_end,
+    of_exception,
+    of_test,
+)
 from rlvr.rewards.sandbox.process import Zygote
 from rlvr.rewards.sandbox.stdio import same_output
 
-PROGRAM_OUTPUT_BYTES = 16 << 20
-_CLIP = 200
+MOST_OUTPUT_BYTES = 16 << 20
+MOST_CALLS = 5000  # of one check, each of which passes through here
+MOST_TIMEOUTS = 2  # after which the remaining tests of a program fail untried
 _PRINTED = 4000
-_EXIT_GRACE_S = 1.0  # between a process's last descriptor and its end, on a busy machine
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,14 +49,6 @@ class Outcome:
     printed: str = ""
 
 
-class _Failed(Exception):
-    """A test failed; not an error of ours."""
-
-    def __init__(self, kind: str, message: str = "") -> None:
-        super().__init__(kind)
-        self.kind, self.message = kind, message
-
-
 def judge(zygote: Zygote, tests: CodeTests, code: str, *, limits: Limits, every: bool) -> Outcome:
     """Run `code` against `tests`; stops at the first failure unless `every` test counts.
 
@@ -66,15 +65,16 @@ def judge(zygote: Zygote, tests: CodeTests, code: str, *, limits: Limits, every:
 
 
 def _one_by_one(total: int, single: Callable[[int], None], every: bool) -> Outcome:
-    passed, first = 0, Outcome(passed=0, total=total)
+    passed, late, first = 0, 0, Outcome(passed=0, total=total)
     for index in range(total):
         try:
             single(index)
             passed += 1
-        except _Failed as failed:
+        except Failed as failed:
             if not first.failure:
                 first = replace(first, failure=failed.kind, test=index, message=failed.message)
-            if not every or failed.kind == "compile_error":
+            late += failed.kind in ("cpu_timeout", "wall_timeout")
+            if not every or failed.kind == "compile_error" or late == MOST_TIMEOUTS:
                 break
     return replace(first, passed=passed)
 
@@ -94,10 +94,10 @@ def _judge_calls(zygote: Zygote, tests: CodeTests, code: str, limits: Limits, ev
                 return replace(first, passed=passed, printed=_printed(child))
         seen = total
         if not _reply(child, None).get("end"):
-            raise _Failed("bad_result", "no end after the last call")
-        _expect_normal_end(child.wait(), limits)
-    except (_Failed, CandidateEnded, BadFrame, Unencodable) as error:
-        failed = _named(error, child, limits)
+            raise Failed("bad_result", "no end after the last call")
+        expect_normal_end(child.wait(), limits)
+    except (Failed, *EARLY_ENDS) as error:
+        failed = of_end(error, child, limits)
         passed = 0 if seen == total else passed  # a run without a normal end has no verdict to trust
         if not first.failure:
             first = replace(first, failure=failed.kind, test=min(seen, total - 1), message=failed.message)
@@ -108,7 +108,7 @@ def _judge_calls(zygote: Zygote, tests: CodeTests, code: str, limits: Limits, ev
 
 
 def _printed(child: Child) -> str:
-    return child.output()[:_PRINTED].decode(errors="replace")
+    return clean(child.output()[:_PRINTED].decode(errors="replace"))
 
 
 def _calls_request(tests: CodeTests, code: str) -> dict[str, Any]:
@@ -127,15 +127,15 @@ def _reply(child: Child, index: int | None) -> Mapping[str, Any]:
     """The next reply, which must be that of call `index`; an error outside all calls ends the run."""
     reply = child.receive()
     if "error" in reply and "call" not in reply:
-        raise _exception(str(reply["error"]))
+        raise of_exception(str(reply["error"]))
     if index is not None and reply.get("call") != index:
-        raise _Failed("bad_result", "replies out of order")
+        raise Failed("bad_result", "replies out of order")
     return reply
 
 
-def _failure_of_call(test: CallTest, reply: Mapping[str, Any]) -> _Failed | None:
+def _failure_of_call(test: CallTest, reply: Mapping[str, Any]) -> Failed | None:
     if "value" not in reply:
-        return _exception(str(reply.get("error", "")))
+        return of_exception(str(reply.get("error", "")))
     form = reply["value"]
     try:
         if test.compare in ("true", "false"):
@@ -145,8 +145,8 @@ def _failure_of_call(test: CallTest, reply: Mapping[str, Any]) -> _Failed | None
         else:
             right = compare.equal(expected_value(test.expected), form)
     except BadFrame as error:
-        return _Failed("bad_result", str(error)[:_CLIP])
-    return None if right else _Failed("wrong_answer", f"{test.expression[:_CLIP]} gave another value")
+        return Failed("bad_result", str(error))
+    return None if right else Failed("wrong_answer", f"{test.expression} gave another value")
 
 
 @lru_cache(maxsize=4096)
@@ -157,7 +157,8 @@ def expected_value(literal: str) -> Any:
 
 def _run_case(zygote: Zygote, tests: CodeTests, code: str, index: int, limits: Limits) -> None:
     case = tests.cases[index]
-    child = zygote.spawn(replace(limits, output_bytes=PROGRAM_OUTPUT_BYTES), stdin=case.stdin.encode())
+    room = min(MOST_OUTPUT_BYTES, limits.output_bytes + 4 * len(case.stdout))  # no more than could be right
+    child = zygote.spawn(replace(limits, output_bytes=room), stdin=case.stdin.encode("utf-8", "surrogatepass"))
     try:
         child.send({"mode": "program", "prelude": tests.prelude, "code": code})
         reply: Mapping[str, Any] = {}
@@ -167,14 +168,14 @@ def _run_case(zygote: Zygote, tests: CodeTests, code: str, index: int, limits: L
         except CandidateEnded as error:
             if error.reason != "exited":
                 raise
-            usage = child.end(_EXIT_GRACE_S)
+            usage = child.end(EXIT_GRACE_S)
         if "error" in reply:
-            raise _exception(str(reply["error"]))
-        _expect_normal_end(usage, limits)
+            raise of_exception(str(reply["error"]))
+        expect_normal_end(usage, limits)
         if not same_output(case.stdout, child.output().decode(errors="replace")):
-            raise _Failed("wrong_answer", "the output differs")
-    except (CandidateEnded, BadFrame, Unencodable) as error:
-        raise _named(error, child, limits) from None
+            raise Failed("wrong_answer", "the output differs")
+    except EARLY_ENDS as error:
+        raise of_end(error, child, limits) from None
     finally:
         child.close()
 
@@ -187,7 +188,7 @@ def _run_check(zygote: Zygote, tests: CodeTests, code: str, index: int, limits: 
         request = {"mode": "function", "prelude": tests.prelude, "code": code, "setup": tests.setup}
         candidate.send({**request, "entry_point": tests.entry_point})
         if not _reply(candidate, None).get("ready"):
-            raise _Failed("exception", f"NameError: no function {tests.entry_point!r}")
+            raise Failed("exception", f"NameError: no function {tests.entry_point!r}")
         examiner = zygote.spawn(limits)
         examiner.send(
             {
@@ -198,8 +199,8 @@ def _run_check(zygote: Zygote, tests: CodeTests, code: str, index: int, limits: 
             }
         )
         _relay(candidate, examiner, limits)
-    except (CandidateEnded, BadFrame, Unencodable) as error:
-        raise _named(error, candidate, limits) from None
+    except EARLY_ENDS as error:
+        raise of_end(error, candidate, limits) from None
     finally:
         for child in (candidate, examiner):
             if child is not None:
@@ -208,74 +209,19 @@ def _run_check(zygote: Zygote, tests: CodeTests, code: str, index: int, limits: 
 
 def _relay(candidate: Child, examiner: Child, limits: Limits) -> None:
     """Carry calls and answers between the two until the test passes or raises."""
-    while True:
+    for _ in range(MOST_CALLS):
         try:
             message = examiner.receive()
         except (CandidateEnded, BadFrame) as error:
-            raise _Failed(
-                "bad_result", f"the test ended on the values it got: {_named(error, examiner, limits).kind}"
+            raise Failed(
+                "bad_result", f"the test ended on the values it got: {of_end(error, examiner, limits).kind}"
             ) from None
         if message.get("passed"):
             return
         if "arguments" not in message:
-            raise _of_test(str(message.get("error", "")))
+            raise of_test(str(message.get("error", "")))
         candidate.send({"arguments": message["arguments"]})
         answer = candidate.receive()
         failed = {name: str(answer.get(name, ""))[:_PRINTED] for name in ("error", "base")}
         examiner.send({"value": answer["value"]} if "value" in answer else failed)
-
-
-def _of_test(described: str) -> _Failed:
-    kind, _, message = described.partition(": ")
-    if kind == RAISED:
-        return _exception(message)
-    return _Failed("wrong_answer", described[:_CLIP])
-
-
-def _exception(described: str) -> _Failed:
-    kind, _, message = described.partition(": ")
-    names = {
-        "_CannotCompile": ("compile_error", message),
-        "MemoryError": ("memory", ""),
-        "PermissionError": ("denied", message),
-        "Unencodable": ("bad_result", message),
-        "SystemExit": ("exited_early", described),
-    }
-    if kind == "OSError" and message.startswith(f"[Errno {errno.EFBIG}]"):
-        return _Failed("output_limit")
-    name, text = names.get(kind, ("exception", described))
-    return _Failed("result_limit" if "bytes" in text and name == "bad_result" else name, text[:_CLIP])
-
-
-def _expect_normal_end(usage: Usage, limits: Limits) -> None:
-    if usage.status != 0:
-        raise _of_status(usage, limits)
-
-
-def _named(error: Exception, child: Child, limits: Limits) -> _Failed:
-    """The failure behind an early end; reads the wait status where the process went by itself."""
-    if isinstance(error, _Failed):
-        return error
-    if isinstance(error, BadFrame | Unencodable):
-        return _Failed("result_limit" if "bytes" in str(error) else "bad_result", str(error)[:_CLIP])
-    assert isinstance(error, CandidateEnded)
-    if error.reason != "exited":
-        return _Failed(error.reason)
-    return _of_status(child.end(_EXIT_GRACE_S), limits)
-
-
-def _of_status(usage: Usage, limits: Limits) -> _Failed:
-    """Name a wait status; raises SandboxLost for a SIGKILL that neither we nor the CPU limit sent."""
-    if usage.killed:
-        return _Failed("exited_early", "closed its channel and ran on")
-    signal_number = usage.status & 0x7F
-    # The kernel's own count, which the limit goes by, runs ahead of the usage it reports where a host is shared.
-    if signal_number == SIGKILL and usage.cpu_s < limits.cpu_s / 2:
-        raise SandboxLost("the sandboxed process was killed from outside")
-    if signal_number in (SIGKILL, SIGXCPU):
-        return _Failed("cpu_timeout", f"{usage.cpu_s:.1f} s of processor time")
-    if signal_number == SIGXFSZ:
-        return _Failed("output_limit")
-    if signal_number:
-        return _Failed("crashed", f"signal {signal_number}")
-    return _Failed("exited_early", f"exit status {usage.status >> 8}")
+    raise Failed("bad_result", f"the test called it more than {MOST_CALLS} times")

@@ -19,7 +19,7 @@ from rlvr.rewards.sandbox.probes import PROBES, surprise
 from rlvr.rewards.sandbox.process import Zygote
 
 Level = Literal["standard", "strict"]
-_ATTEMPTS = 3
+_ATTEMPTS = 6  # of a run that is lost through no doing of its own
 _WAITING = 64  # runs a worker may have in line before `run` makes its caller wait
 
 
@@ -60,7 +60,9 @@ class SandboxPool:
     ) -> None:
         self._limits, self._floor = limits or Limits(), floor
         self._namespaces, self._landlock = namespaces, landlock
-        workers = max(1, min(workers, os.cpu_count() or 1))  # programs are bounded by CPU time: more would only wait
+        workers = max(
+            1, min(workers, len(os.sched_getaffinity(0)))
+        )  # programs are bounded by their processor time: more would only wait
         self._threads = ThreadPoolExecutor(workers, thread_name_prefix="rlvr-sandbox")
         self._room = threading.BoundedSemaphore(_WAITING * workers)
         self._own = threading.local()
@@ -121,6 +123,9 @@ class SandboxPool:
                 self._drop(zygote)
                 if attempt == _ATTEMPTS - 1 or self._closed:
                     raise
+            finally:
+                if zygote.lost and zygote in self._zygotes:
+                    self._drop(zygote)
         raise AssertionError("unreachable")
 
     def _zygote(self) -> Zygote:

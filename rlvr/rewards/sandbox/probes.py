@@ -49,6 +49,12 @@ PROBES = {
     "set up io_uring": "attempt(lambda: call(425, 4, 0))",
     "mount": "attempt(lambda: call(165, 0, 0, 0, 0, 0))",
 }
+_EARLY = {
+    "exits before it answers": "import os\nos._exit(0)\n",
+    "starts any number of threads": "import threading, time\n"
+    "for _ in range(500): threading.Thread(target=time.sleep, args=(9,), daemon=True).start()\n"
+    "time.sleep(0.5)\ndef double(x): return 2 * x\n",
+}
 _HONEST = "import math, re, collections\n\ndef double(x):\n    return 2 * x\n"
 
 
@@ -59,8 +65,9 @@ def surprise(zygote: Zygote) -> str | None:
     outcome = judge(zygote, honest, _HONEST, limits=limits, every=False)
     if outcome.passed != outcome.total:
         return f"an honest program fails: {outcome.failure} {outcome.message}"
-    if not judge(zygote, honest, "import os\nos._exit(0)\n", limits=limits, every=False).failure:
-        return "a program that exits before it answers passes"
+    for what, program in _EARLY.items():
+        if not judge(zygote, honest, program, limits=limits, every=False).failure:
+            return f"a program that {what} passes"
     calls = tuple(CallTest(expression=expression, expected="'refused'") for expression in PROBES.values())
     outcome = judge(zygote, CodeTests(calls=calls), _ATTEMPTS, limits=limits, every=False)
     if outcome.test is None:

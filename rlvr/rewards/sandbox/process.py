@@ -24,16 +24,13 @@ _ENVIRONMENT = {  # the same hashes, so the same verdict, every time
     "PYTHONHASHSEED": "0",
     "PYTHONDONTWRITEBYTECODE": "1",
     "LC_ALL": "C.UTF-8",
-    "OMP_NUM_THREADS": "1",
-    "OPENBLAS_NUM_THREADS": "1",
 }
 
 
 def readable_paths() -> list[str]:
-    """Folders and files a candidate's imports need; nothing else of the machine is readable to it."""
+    """Folders and files a candidate's imports need, of the standard library and the system; it can read no others."""
     wanted = (
-        sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib"), sysconfig.get_path("purelib"),
-        f"{sys.base_prefix}/lib", "/lib", "/lib64", "/usr/lib", "/usr/lib64", "/etc/ld.so.cache",
+        sysconfig.get_path("stdlib"), f"{sys.base_prefix}/lib", "/lib", "/lib64", "/usr/lib", "/usr/lib64", "/etc/ld.so.cache",
     )  # fmt: skip
     kept: list[str] = []
     for path in sorted({os.path.normpath(path) for path in wanted if os.path.exists(path)}):
@@ -43,10 +40,15 @@ def readable_paths() -> list[str]:
 
 
 class Zygote:
-    """One warm interpreter; only the thread that started it may use it, and it dies with that thread."""
+    """One warm interpreter; only the thread that started it may use it, and it dies with that thread.
+
+    `lost` says that it failed to answer and must be replaced. Raises SandboxLost where it does not start.
+    """
 
     def __init__(self, *, namespaces: bool = True, landlock: bool = True) -> None:
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.lost = False
+        self._channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._channel.settimeout(START_LIMIT_S)
         settings = {
             "parent": os.getpid(),
             "root": _ROOT,
@@ -55,20 +57,16 @@ class Zygote:
             "landlock": landlock,
         }
         with theirs:
-            self._process = subprocess.Popen(
-                [sys.executable, "-s", "-S", "-P", "-c", _BOOT, str(theirs.fileno()), _ROOT, json.dumps(settings)],
-                pass_fds=(theirs.fileno(),),
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.PIPE,
-                env=_ENVIRONMENT,
-                cwd="/",
-                start_new_session=True,
-            )
-        self._channel = ours
-        self._channel.settimeout(START_LIMIT_S)
-        self._nothing = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
-        self.report: Mapping[str, Any] = json.loads(self._receive()[0])
+            try:
+                self._process = _start(theirs.fileno(), json.dumps(settings))
+            except OSError as error:
+                self._channel.close()
+                raise SandboxLost(f"the sandbox cannot be started ({error})") from None
+        try:
+            self.report: Mapping[str, Any] = json.loads(self._receive()[0])
+        except BaseException:
+            self.close()
+            raise
 
     @property
     def pid(self) -> int:
@@ -77,32 +75,44 @@ class Zygote:
 
     def spawn(self, limits: Limits, stdin: bytes | None = None) -> Child:
         """Fork a confined process and see for ourselves that it is; raises SandboxLost."""
-        requests, write = os.pipe()
-        read, replies = os.pipe()
-        output = os.memfd_create("output", os.MFD_CLOEXEC)
-        given = self._nothing if stdin is None else _memory_file(stdin)
+        opened: list[int] = []
         try:
-            asked = {name: getattr(limits, name) for name in ("cpu_s", "memory_bytes", "output_bytes")}
-            sent = [given, output, output if stdin is None else self._nothing, requests, replies]
-            socket.send_fds(self._channel, [json.dumps(asked).encode()], sent)
-            message, descriptors = self._receive(descriptors=1)
-        except (OSError, SandboxLost) as error:
-            for descriptor in (write, read, output):
+            number, ours = self._fork(limits, stdin, opened)
+        except (OSError, ValueError, IndexError, SandboxLost) as error:
+            self.lost = True
+            for descriptor in opened:
                 os.close(descriptor)
-            raise SandboxLost(f"the sandbox process is gone ({error}) {self._last_words()}") from None
-        finally:
-            for descriptor in (requests, replies, *([] if stdin is None else [given])):
-                os.close(descriptor)
-        number = json.loads(message)
-        ends = {"handle": descriptors[0], "requests": write, "replies": read, "output": output}
-        return Child(lambda: self.reap(number), **ends, limits=limits)
+            raise SandboxLost(f"the sandbox does not fork ({error}) {self._last_words()}") from None
+        for descriptor in set(opened) - set(ours.values()):
+            os.close(descriptor)
+        return Child(lambda: self.reap(number), **ours, limits=limits)
+
+    def _fork(self, limits: Limits, stdin: bytes | None, opened: list[int]) -> tuple[int, dict[str, int]]:
+        """Return the forked process's number there and our ends; every descriptor opened is added to `opened`."""
+        requests, write = os.pipe()
+        opened += [requests, write]
+        read, replies = os.pipe()
+        opened += [read, replies]
+        output = os.memfd_create("output", os.MFD_CLOEXEC)
+        opened.append(output)
+        nothing = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)  # not shared: flags set on it would reach the next run
+        opened.append(nothing)
+        given = nothing if stdin is None else _memory_file(stdin)
+        opened += [] if stdin is None else [given]
+        asked = {name: getattr(limits, name) for name in ("memory_bytes", "output_bytes")}
+        sent = [given, output, output if stdin is None else nothing, requests, replies]
+        socket.send_fds(self._channel, [json.dumps(asked).encode()], sent)
+        message, handles = self._receive(descriptors=1)
+        opened += handles
+        return json.loads(message), {"handle": handles[0], "requests": write, "replies": read, "output": output}
 
     def reap(self, child: int) -> Usage:
         """Return what an ended child used; raises SandboxLost."""
         try:
             self._channel.send(json.dumps({"reap": child}).encode())
             status, cpu_s, kilobytes = json.loads(self._receive()[0])
-        except OSError as error:
+        except (OSError, SandboxLost) as error:
+            self.lost = True
             raise SandboxLost(f"the sandbox process is gone ({error})") from None
         return Usage(status=status, cpu_s=cpu_s, memory_bytes=kilobytes << 10)
 
@@ -134,9 +144,19 @@ class Zygote:
         self._channel.close()
         if self._process.stderr is not None:
             self._process.stderr.close()
-        if self._nothing >= 0:
-            os.close(self._nothing)
-            self._nothing = -1
+
+
+def _start(control: int, settings: str) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [sys.executable, "-s", "-S", "-P", "-c", _BOOT, str(control), _ROOT, settings],
+        pass_fds=(control,),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        env=_ENVIRONMENT,
+        cwd="/",
+        start_new_session=True,
+    )
 
 
 def _memory_file(data: bytes) -> int:

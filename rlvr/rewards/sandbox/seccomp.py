@@ -22,9 +22,9 @@ _SET_MODE_FILTER = 1
 _SYS_SECCOMP = 317
 
 _MEMORY = (9, 10, 11, 12, 25, 28)  # mmap mprotect munmap brk mremap madvise
-_DESCRIPTORS = (0, 1, 3, 5, 8, 17, 18, 19, 20, 7, 22, 23, 32, 33, 213, 232, 233, 270, 271, 281, 290, 291, 292, 293, 436)
+_DESCRIPTORS = (0, 1, 3, 5, 7, 8, 17, 18, 19, 20, 22, 23, 32, 33, 45, 213, 232, 233, 270, 271, 281, 290, 291, 292, 293)
 # read write close fstat lseek pread64 pwrite64 readv writev poll pipe select dup dup2 epoll_create epoll_wait epoll_ctl
-# pselect6 ppoll epoll_pwait eventfd2 epoll_create1 dup3 pipe2 close_range
+# pselect6 ppoll epoll_pwait eventfd2 epoll_create1 dup3 pipe2 recvfrom; close_range by its flags
 _CLOCKS = (35, 36, 37, 38, 96, 98, 99, 100, 201, 228, 229, 230)
 # nanosleep getitimer alarm setitimer gettimeofday getrusage sysinfo times time clock_gettime/getres/nanosleep
 _SIGNALS = (13, 14, 15, 34, 127, 128, 131, 219)
@@ -40,11 +40,14 @@ _LOOKING = (4, 6, 21, 89, 217, 262, 267, 269, 332, 439)
 # stat lstat access readlink getdents64 newfstatat readlinkat faccessat statx faccessat2
 
 _CLONE, _CLONE3, _OPEN, _OPENAT, _FCNTL, _IOCTL, _PRLIMIT, _FSTATAT = 56, 435, 2, 257, 72, 16, 302, 262
-_CLONE_THREAD, _CLONE_NEW = 0x00010000, 0x7E020080
+_CLONE_THREAD, _CLONE_FILES, _CLONE_NEW = 0x00010000, 0x00000400, 0x7E020080
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND | 0o20000000
 _FCNTL_COMMANDS = (0, 1, 2, 3, 4, 1030)  # DUPFD GETFD SETFD GETFL SETFL DUPFD_CLOEXEC
-_IOCTL_COMMANDS = (0x5401, 0x5413, 0x541B, 0x5450, 0x5451)  # TCGETS TIOCGWINSZ FIONREAD FIONCLEX FIOCLEX
+_IOCTL_COMMANDS = (0x5401, 0x5413, 0x541B, 0x5421, 0x5450, 0x5451)
+# TCGETS TIOCGWINSZ FIONREAD FIONBIO FIONCLEX FIOCLEX
 _AT_EMPTY_PATH = 0x1000
+_RLIMIT_STACK, _AF_UNIX = 3, 1
+_SOCKETPAIR, _SENDTO, _CLOSE_RANGE = 53, 44, 436
 
 Instruction = tuple[int, int, int, int]
 
@@ -70,10 +73,14 @@ def candidate_filter(*, files: bool) -> bytes:
     plain = (*_DESCRIPTORS, *_MEMORY, *_CLOCKS, *_SIGNALS, *_THREADS, *_IDENTITY, *_EXIT)
     for number in (*plain, *(_LOOKING if files else ())):
         program += [(_JUMP_EQ, 0, 1, number), (_RETURN, 0, 0, _ALLOW)]
-    program += _when(_CLONE, [*_has(0, _CLONE_THREAD), *_lacks(0, _CLONE_NEW)])
+    program += _when(_CLONE, [*_has(0, _CLONE_THREAD), *_has(0, _CLONE_FILES), *_lacks(0, _CLONE_NEW)])
+    program += _when(_CLOSE_RANGE, _is(2, 0))  # its flags could give a thread descriptors of its own
     program += _when(_FCNTL, _is_one_of(1, _FCNTL_COMMANDS))
     program += _when(_IOCTL, _is_one_of(1, _IOCTL_COMMANDS))
-    program += _when(_PRLIMIT, [*_is(0, 0), *_is(2, 0), *_is_high(2, 0)])  # may be asked, not set
+    stack = [_load(1), (_JUMP_EQ, 4, 0, _RLIMIT_STACK)]  # its own stack it may set: past the four steps that follow
+    program += _when(_PRLIMIT, [*_is(0, 0), *stack, *_is(2, 0), *_is_high(2, 0)])  # the others may be asked, not set
+    program += _when(_SOCKETPAIR, _is(0, _AF_UNIX))  # what an event loop wakes itself with
+    program += _when(_SENDTO, [*_is(4, 0), *_is_high(4, 0)])  # to its peer, never to an address
     if files:
         program += _when(_OPENAT, _lacks(2, _WRITING)) + _when(_OPEN, _lacks(1, _WRITING))
     else:

@@ -28,6 +28,7 @@ SEALED_TOO = """
     inspect traceback unittest difflib secrets base64 binascii zlib csv logging timeit weakref graphlib ipaddress uuid
     html urllib.parse shlex fnmatch pathlib tempfile subprocess socket ctypes platform locale bz2 lzma zoneinfo sched
     cProfile profile pdb doctest argparse getopt warnings gc resource signal select selectors glob shutil pickle atexit
+    concurrent.futures.thread asyncio sqlite3 getpass
     encodings.idna encodings.latin_1 encodings.ascii encodings.utf_16
 """
 
@@ -37,9 +38,10 @@ def main(control: int, settings: dict[str, Any]) -> None:
     library = confine.libc()
     channel = socket.socket(fileno=control)
     confine.die_with_parent(library, settings["parent"])
+    confine.offer_to_the_kernel()
     report: dict[str, Any] = {"namespaces": False, "landlock": 0, "refusals": {}}
     if settings["namespaces"]:
-        _separate(library, channel, report)
+        _separate(library, channel, settings["readable"], report)
     _restrict(library, settings, report)
     for name in (PRELOADED + ("" if report["files"] else SEALED_TOO)).split():
         importlib.import_module(name)
@@ -51,11 +53,11 @@ def main(control: int, settings: dict[str, Any]) -> None:
     _serve(library, channel, seccomp.candidate_filter(files=report["files"]), settings)
 
 
-def _separate(library: ctypes.CDLL, channel: socket.socket, report: dict[str, Any]) -> None:
+def _separate(library: ctypes.CDLL, channel: socket.socket, readable: list[str], report: dict[str, Any]) -> None:
     """Move into namespaces of our own, as their first process; this one stays outside and waits."""
     probe = os.fork()  # tried in a child first: half a move cannot be taken back
     if probe == 0:
-        os._exit(_try_namespaces(library, report))
+        os._exit(_try_namespaces(library, readable))
     if os.waitstatus_to_exitcode(os.waitpid(probe, 0)[1]) != 0:
         report["refusals"]["namespaces"] = "user namespaces are refused here"
         return
@@ -69,11 +71,11 @@ def _separate(library: ctypes.CDLL, channel: socket.socket, report: dict[str, An
     report["namespaces"] = True
 
 
-def _try_namespaces(library: ctypes.CDLL, report: dict[str, Any]) -> int:
+def _try_namespaces(library: ctypes.CDLL, readable: list[str]) -> int:
     try:
         confine.enter_namespaces(library)
         if (child := os.fork()) == 0:
-            confine.change_root(library, [])
+            confine.change_root(library, readable)
             os._exit(0)
         return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     except BaseException:  # noqa: BLE001 - whatever refuses, the answer is no
@@ -96,7 +98,8 @@ def _restrict(library: ctypes.CDLL, settings: dict[str, Any], report: dict[str, 
 
 
 def _forget(root: str) -> None:
-    """Leave the candidate neither our modules nor the way to them."""
+    """Leave the candidate neither our modules nor the way to them, and a command line of its own."""
+    sys.argv[:] = sys.orig_argv[:] = [candidate.FILE]
     sys.path[:] = [path for path in sys.path if path != root]
     for name in [name for name in sys.modules if name.partition(".")[0] == "rlvr"]:
         del sys.modules[name]
@@ -133,7 +136,7 @@ def _become_candidate(
             os.dup2(descriptor, target)
         os.closerange(5, 4096)
         channel.detach()
-        confine.limit(cpu_s=asked["cpu_s"], memory_bytes=asked["memory_bytes"], output_bytes=asked["output_bytes"])
+        confine.limit(memory_bytes=asked["memory_bytes"], output_bytes=asked["output_bytes"])
         seccomp.arm(library, program)
         os.write(candidate.REPLIES, b"A")
         candidate.serve()
