@@ -290,7 +290,8 @@ def test_a_check_that_calls_for_ever_is_ended(strongest: Zygote) -> None:
 def test_processor_time_of_ended_threads_is_no_idling(strongest: Zygote) -> None:
     code = (
         "import threading, time\ndef burn(s):\n    t = time.thread_time()\n    while time.thread_time() - t < s: pass\n"
-        "def f(x):\n    t = threading.Thread(target=burn, args=(0.7,)); t.start(); t.join()\n    burn(0.1)\n    return 2 * x"
+        "def f(x):\n    t = threading.Thread(target=burn, args=(0.7,)); t.start(); t.join()\n    burn(0.1)\n"
+        "    return 2 * x"
     )
     assert judge(strongest, calls(("f(1)", "2")), code, limits=Limits(cpu_s=2, idle_s=0.4), every=False).passed == 1
 

@@ -28,7 +28,7 @@ _ENVIRONMENT = {  # the same hashes, so the same verdict, every time
 
 
 def readable_paths() -> list[str]:
-    """Folders and files a candidate's imports need, of the standard library and the system; it can read no others."""
+    """Folders and files of the standard library and the system that imports need; no others can be read."""
     wanted = (
         sysconfig.get_path("stdlib"), f"{sys.base_prefix}/lib", "/lib", "/lib64", "/usr/lib", "/usr/lib64", "/etc/ld.so.cache",
     )  # fmt: skip
