@@ -134,15 +134,18 @@ class Child:
     def _wait(self, poll: select.poll) -> None:
         """Wait for something to happen, counting the time that the process could have used and did not."""
         began = time.monotonic()
-        poll.poll(_TICK_S * 1000)
+        silent = not poll.poll(_TICK_S * 1000)
         self._waited += time.monotonic() - began
         if self._waited >= self._next_look:
             self._next_look = self._waited + _TICK_S
             with suppress(OSError):  # it is gone, which the next poll tells
-                self._look()
+                self._look(silent)
 
-    def _look(self) -> None:
-        """Hold the process to its limits, by clocks it cannot fool; raises CandidateEnded, SandboxLost or OSError."""
+    def _look(self, silent: bool) -> None:
+        """Hold the process to its limits, by clocks it cannot fool; raises CandidateEnded, SandboxLost or OSError.
+
+        Where it has said something, the time since may be our own slowness to read it: then nothing is called idle.
+        """
         used = time.clock_gettime((~self.pid << 3) | _CPU_CLOCK)
         if used > self._limits.cpu_s:
             raise CandidateEnded("cpu_timeout", f"{used:.1f} s of processor time")
@@ -152,7 +155,7 @@ class Child:
             return
         self._next_queue_look = self._waited + _QUEUE_TICK_S
         self._queued += self._queued_since()
-        if self._waited - used - self._queued > self._limits.idle_s:
+        if silent and self._waited - used - self._queued > self._limits.idle_s:
             raise CandidateEnded("wall_timeout", f"{self._limits.idle_s:g} s of doing nothing")
         if self._waited > _STARVED_FACTOR * (self._limits.cpu_s + 1):
             if self._queued < self._waited / 2:

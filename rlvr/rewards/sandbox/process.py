@@ -29,9 +29,8 @@ _ENVIRONMENT = {  # the same hashes, so the same verdict, every time
 
 def readable_paths() -> list[str]:
     """Folders and files of the standard library and the system that imports need; no others can be read."""
-    wanted = (
-        sysconfig.get_path("stdlib"), f"{sys.base_prefix}/lib", "/lib", "/lib64", "/usr/lib", "/usr/lib64", "/etc/ld.so.cache",
-    )  # fmt: skip
+    system = ("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/etc/ld.so.cache")
+    wanted = (sysconfig.get_path("stdlib"), f"{sys.base_prefix}/lib", *system)
     kept: list[str] = []
     for path in sorted({os.path.normpath(path) for path in wanted if os.path.exists(path)}):
         if not any(path.startswith(f"{above}/") for above in kept):
