@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +12,8 @@ from rlvr.data.families import find_family
 from rlvr.errors import ModelError, RecipeError
 from rlvr.export.hub import check_repo
 from rlvr.recipe import ColdstartStage, DistillStage, ExportStage, GrpoStage, Model, Recipe, TracesStage
-from rlvr.rewards.ready import check_verifiers
+from rlvr.report.escape import visible
+from rlvr.rewards.ready import check_golds, check_verifiers
 from rlvr.types import Problem
 
 WEIGHTS = ("*.safetensors", "*.safetensors.index.json")
@@ -20,6 +22,8 @@ WEIGHTS = ("*.safetensors", "*.safetensors.index.json")
 def check_before_start(recipe: Recipe, train: tuple[Problem, ...], heldout: tuple[Problem, ...]) -> None:
     """Raise a one-line UserError for whatever in a run would fail later, as far as it shows without starting it."""
     check_verifiers((*train, *heldout), sandbox=recipe.rewards.sandbox)
+    if (note := check_golds((*train, *heldout))) is not None:
+        print(f"note: {visible(note)}", file=sys.stderr)
     trains = any(isinstance(stage, ColdstartStage | GrpoStage) for stage in recipe.stages.values())
     check_model(recipe, recipe.model, (*train, *heldout), trained=trains)
     for name, stage in recipe.stages.items():

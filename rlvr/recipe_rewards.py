@@ -76,7 +76,7 @@ class Rewards(Section):
         "required", description="Whether a right answer without thinking counts as right."
     )
     loose_answer: bool = Field(
-        False, description="Accept the last number of the text where no box, answer tag or '####' is found."
+        False, description="Accept the last formula or number of the text where no answer is marked otherwise."
     )
     math: MathRules | None = Field(None, description="Conventions of mathematical answers; the defaults if left out.")
     partial: bool = Field(

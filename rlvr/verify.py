@@ -21,8 +21,9 @@ from rlvr.data.completions import CompletionRow, RowColumns, read_completions
 from rlvr.errors import DataError, InvalidVerdicts, RecipeError
 from rlvr.recipe_file import load_recipe, load_rewards
 from rlvr.recipe_rewards import Rewards
+from rlvr.report.escape import visible
 from rlvr.report.verdicts import show_verdicts
-from rlvr.rewards.ready import check_verifiers
+from rlvr.rewards.ready import check_golds, check_verifiers
 from rlvr.types import Completion, Problem, Verdict
 
 AT_ONCE = 256  # verdicts waited for at the same time
@@ -55,6 +56,8 @@ def verify_file(path: Path, settings: VerifySettings, columns: RowColumns, *, pr
     show_verdicts(path.name, verdicts, seconds)
     if isolation is not None:
         print(f"sandbox {isolation}")
+    if (note := check_golds(row.problem for row in rows)) is not None:
+        print(visible(note))
     if not settings.rewards.loose_answer and _mostly_unanswered(verdicts):
         print("most have no marked answer; rewards.loose_answer=true takes the last number of a text")
     _refuse_invalid(verdicts, most=settings.rewards.max_invalid_share)
