@@ -1,9 +1,8 @@
-"""One learner rank: a DeepSpeed engine around a `Policy`. Everything that knows DeepSpeed is here."""
+"""One learner rank: a DeepSpeed engine around a `Policy`. This file and `deepspeed_setup.py` alone know DeepSpeed."""
 
 from __future__ import annotations
 
 import gc
-import json
 import os
 import time
 from collections.abc import Iterator, Sequence
@@ -19,14 +18,17 @@ from torch import Tensor
 
 from rlvr.batch import Objective, PackedBatch, collate
 from rlvr.learner.buckets import Bucket, pack_buckets
-from rlvr.learner.logprobs import CHUNK, count_chunks
+from rlvr.learner.deepspeed_setup import DTYPES, engine_config, load_reference, load_trained, make_optimizer
+from rlvr.learner.logprobs import count_chunks
 from rlvr.learner.microbatch import split_microbatches
-from rlvr.learner.policy import Policy, load_policy, write_config
+from rlvr.learner.peft_lora import adapters_off
+from rlvr.learner.policy import Policy
+from rlvr.learner.published import published_tensors, write_model
+from rlvr.learner.routers import Routers
 from rlvr.types import TrainSequence, UpdateStats
 
 SMALLEST_NOISE = 0.01
 FILLER = 0  # the sequence that stands in for an empty micro-batch
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
 class DeepSpeedRank:
@@ -41,6 +43,7 @@ class DeepSpeedRank:
         )
         torch.set_num_threads(settings["threads"])
         self.engine: Any = None
+        self.reference: Any = None
         backend = "nccl" if self.device.type == "cuda" else "gloo"
         deepspeed.init_distributed(dist_backend=backend, auto_mpi_discovery=False, verbose=False)
         self.start(settings["path"])
@@ -50,20 +53,10 @@ class DeepSpeedRank:
         self._release()
         torch.manual_seed(self.settings["seed"] + self.rank)
         self.path = path
-        policy = load_policy(
-            path,
-            dtype=DTYPES[self.settings["dtype"]],
-            gradient_checkpointing=self.settings["gradient_checkpointing"],
-            chunk=self.settings.get("chunk", CHUNK),
-        )
-        optimizer = torch.optim.AdamW(
-            policy.parameters(),
-            lr=0.0,  # set for every step by `update`
-            betas=(0.9, self.settings["beta2"]),
-            weight_decay=self.settings["weight_decay"],
-            fused=True,
-        )
-        self.engine, *_ = deepspeed.initialize(model=policy, optimizer=optimizer, config=self._config())
+        policy = load_trained(self.settings, path)
+        self.routers = Routers(policy.model)
+        optimizer = make_optimizer(policy, self.settings)
+        self.engine, *_ = deepspeed.initialize(model=policy, optimizer=optimizer, config=engine_config(self.settings))
         self.engine.train()
 
     def _release(self) -> None:
@@ -71,21 +64,11 @@ class DeepSpeedRank:
         if self.engine is None:
             return
         self.engine.destroy()
-        self.engine = None
+        self.engine = self.reference = None
+        del self.routers
         gc.collect()  # engine, hooks and parameters refer to each other
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
-
-    def _config(self) -> dict[str, Any]:
-        return {
-            "train_micro_batch_size_per_gpu": 1,
-            "gradient_accumulation_steps": 1,
-            "gradient_clipping": self.settings["max_grad_norm"],
-            "bf16": {"enabled": self.settings["dtype"] == "bfloat16"},
-            "zero_optimization": {"stage": self.settings["zero_stage"]},
-            "zero_allow_untested_optimizer": True,
-            "steps_per_print": 10**9,
-        }
 
     @property
     def policy(self) -> Policy:
@@ -114,11 +97,13 @@ class DeepSpeedRank:
         began = time.perf_counter()
         shares = self._shares(sequences)
         sums: dict[str, float] = {"loss": 0.0, "tokens": 0.0}
+        targets = sum(len(sequence.loss_weights) for sequence in sequences)
         for index, (share, chunks) in enumerate(shares):
             self.engine.set_gradient_accumulation_boundary(index == len(shares) - 1)
             # An empty share still runs forward and backward, on a row of weight zero: ZeRO-3 gathers in lockstep.
             batch = collate([sequences[i] for i in share or [FILLER]]).to(self.device)
-            for name, value in self._backward(batch, chunks, objective, temperature, empty=not share):
+            part = len(batch.target_ids) / targets if share else 0.0
+            for name, value in self._backward(batch, chunks, objective, temperature, part):
                 sums[name] = sums.get(name, 0.0) + value
         totals = self._sum_over_ranks(sums)
         grad_norm, applied = self._step(learning_rate, finite=bool(np.isfinite(totals["loss"])))
@@ -130,17 +115,20 @@ class DeepSpeedRank:
             tokens=int(tokens),
             seconds=time.perf_counter() - began,
             applied=applied,
-            metrics={name: value / tokens for name, value in totals.items()},
+            metrics={name: value / tokens for name, value in totals.items()} | self.routers.metrics(self.world),
         )
 
     def _backward(
-        self, batch: PackedBatch, chunks: int, objective: Objective, temperature: float, *, empty: bool
+        self, batch: PackedBatch, chunks: int, objective: Objective, temperature: float, part: float
     ) -> Iterator[tuple[str, float]]:
+        """Backpropagate a micro-batch that holds `part` of all target tokens (none: it stands in for an empty one)."""
+        self.routers.begin()
         logprobs, entropy = self.engine(batch, temperature, chunks, objective.entropy_gradient)
         loss, metrics = objective(logprobs, entropy, batch)
+        loss = loss + self.routers.loss(batch, part)
         # DeepSpeed averages gradients over ranks; the loss is a share of one global sum.
-        self.engine.backward(loss * (0.0 if empty else self.world), scale_wrt_gas=False)
-        if empty:
+        self.engine.backward(loss * (self.world if part else 0.0), scale_wrt_gas=False)
+        if not part:
             return
         trained = batch.loss_weights != 0
         yield "loss", float(loss.detach())
@@ -174,30 +162,38 @@ class DeepSpeedRank:
         names = {name for row in gathered for name in row}
         return {name: sum(row.get(name, 0.0) for row in gathered) for name in names}
 
-    @torch.no_grad()
     def logprobs(self, sequences: Sequence[TrainSequence], temperature: float) -> dict[int, list[float]]:
         """Return {sequence index: log-probs of its targets} for this rank's share."""
+        return self._logprobs(self.engine, sequences, temperature)
+
+    def reference_logprobs(self, sequences: Sequence[TrainSequence], temperature: float) -> dict[int, list[float]]:
+        """Return the same of the model the stage started from: a copy loaded when first asked for, or no adapters."""
+        if self.settings.get("lora"):
+            with adapters_off(self.policy.model):
+                return self._logprobs(self.engine, sequences, temperature)
+        if self.reference is None:
+            self.reference = load_reference(self.settings, self.path, self.device)
+        return self._logprobs(self.reference, sequences, temperature)
+
+    def _logprobs(self, model: Any, sequences: Sequence[TrainSequence], temperature: float) -> dict[int, list[float]]:
         found: dict[int, list[float]] = {}
         for share, chunks in self._shares(sequences):
             batch = collate([sequences[i] for i in share or [FILLER]]).to(self.device)
-            values, _ = self.engine(batch, temperature, chunks)
+            with torch.no_grad():
+                values, _ = model(batch, temperature, chunks)
             for row, index in enumerate(share):
                 found[index] = values[batch.segment_ids == row].float().cpu().tolist()
         return found
 
     def buckets(self) -> Iterator[Bucket]:
-        """Yield the whole model in buckets; on rank 0 only, the others help to gather.
+        """Yield the whole model in buckets; on rank 0 only, the others help to gather."""
+        return pack_buckets(self._published())
 
-        A tied output head is sent under its own name too: an engine that copied it at start keeps the old one
-        otherwise, without a word.
-        """
-        return pack_buckets(self._full_tensors())
+    def _published(self) -> Iterator[tuple[str, Tensor]]:
+        return published_tensors(self.policy.model, self._gather, wanted=self.rank == 0)
 
-    def _full_tensors(self) -> Iterator[tuple[str, Tensor]]:
-        for name, parameter in self.policy.model.named_parameters(remove_duplicate=False):
-            with GatheredParameters([parameter], enabled=self.settings["zero_stage"] == 3):
-                if self.rank == 0:
-                    yield name, parameter
+    def _gather(self, parameters: list[torch.nn.Parameter], modifier: int | None = None) -> Any:
+        return GatheredParameters(parameters, modifier_rank=modifier, enabled=self.settings["zero_stage"] == 3)
 
     def save(self, folder: str) -> None:
         """Write weights, optimizer and random state; called on every rank with the same folder."""
@@ -211,23 +207,15 @@ class DeepSpeedRank:
 
     def export(self, folder: str) -> None:
         """Write config, tokenizer and weights as transformers loads them; rank 0 writes, the others gather."""
-        from safetensors.torch import save_file
-
-        tensors = {name: tensor.detach().to("cpu").clone().contiguous() for name, tensor in self._full_tensors()}
-        if self.rank:
-            return
-        target = Path(folder)
-        target.mkdir(parents=True, exist_ok=True)
-        write_config(self.path, target, dtype=DTYPES[self.settings["dtype"]])
-        if json.loads((target / "config.json").read_text()).get("tie_word_embeddings"):
-            tensors.pop("lm_head.weight", None)
-        save_file(tensors, target / "model.safetensors", metadata={"format": "pt"})
+        tensors = {name: tensor.detach().to("cpu").clone().contiguous() for name, tensor in self._published()}
+        if self.rank == 0:
+            write_model(self.path, Path(folder), tensors, DTYPES[self.settings["dtype"]])
 
     def perturb(self, *, by: float, seed: int) -> None:
         """Add noise of `by` times its mean size to every parameter, so that each tensor changes (the doctor's test)."""
         generator = torch.Generator().manual_seed(seed)
         for parameter in self.policy.parameters():
-            with GatheredParameters([parameter], modifier_rank=0, enabled=self.settings["zero_stage"] == 3):
+            with self._gather([parameter], modifier=0):
                 if self.rank == 0 or self.settings["zero_stage"] != 3:
                     noise = torch.randn(parameter.shape, generator=generator).to(parameter)
                     size = parameter.data.abs().mean().clamp(min=SMALLEST_NOISE)  # fresh biases are exactly zero

@@ -73,6 +73,7 @@ class RayLearner:
     async def restart(self, path: str) -> None:
         """Point the ranks at another model, with a fresh optimizer; the former one's memory is free afterwards."""
         if self.settings["zero_stage"] in KEPT_STAGES:
+            self.settings = {**self.settings, "path": path}
             await self._call("start", path)
             return
         self.close()
@@ -80,9 +81,20 @@ class RayLearner:
 
     async def logprobs(self, sequences: Sequence[TrainSequence], temperature: float) -> list[tuple[float, ...]]:
         """Return log-probs of the targets, per sequence [T]."""
+        return await self._spread("logprobs", sequences, temperature)
+
+    async def reference_logprobs(
+        self, sequences: Sequence[TrainSequence], temperature: float
+    ) -> list[tuple[float, ...]]:
+        """Return the same of the model that `start` or `restart` last pointed at, however far the policy has moved."""
+        return await self._spread("reference_logprobs", sequences, temperature)
+
+    async def _spread(
+        self, method: str, sequences: Sequence[TrainSequence], temperature: float
+    ) -> list[tuple[float, ...]]:
         shared = ray.put(list(sequences))
         found: dict[int, list[float]] = {}
-        for part in await self._call("logprobs", shared, temperature):
+        for part in await self._call(method, shared, temperature):
             found.update(part)
         return [tuple(found[index]) for index in range(len(sequences))]
 
