@@ -59,6 +59,16 @@ def logged(folder: RunFolder) -> list[tuple[str, int]]:
     return [(row["stage"], row["step"]) for row in folder.metrics()]
 
 
+def figures(folder: RunFolder) -> list[dict[str, object]]:
+    """Every figure of every step but those that a clock makes."""
+    clocks = ("time", "tokens_per_s")
+    return [
+        {name: value for name, value in row.items() if name not in clocks and not name.startswith("seconds")}
+        for row in folder.metrics()
+        if row["stage"] in ("coldstart", "grpo", "distill")
+    ]
+
+
 def check_complete(folder: RunFolder) -> None:
     """Every stage is done, every step logged once and in order, and nothing half-written is left."""
     assert all(folder.result(stage) is not None for stage in STAGES)
@@ -139,8 +149,13 @@ def test_eval_of_the_export_prints_every_figure(finished: tuple[RunFolder, str])
     assert [line.split()[0] for line in figures[1:]] == ["pass@1", "pass@2", "maj@2"]
 
 
-def test_killed_at_three_moments_it_goes_on_and_finishes(tmp_path: Path) -> None:
-    """SIGKILL of the driver during the cold start, GRPO and the student's fine-tuning; no process outlives it."""
+def test_killed_at_three_moments_it_goes_on_and_finishes_as_if_it_had_not_been(
+    tmp_path: Path, finished: tuple[RunFolder, str]
+) -> None:
+    """SIGKILL of the driver during the cold start, GRPO and the student's fine-tuning; no process outlives it.
+
+    Every figure and every completion is then, bit for bit, that of the undisturbed run.
+    """
     folder = RunFolder(tmp_path / "micro")
     rng = random.Random(20261122)
     moments = [("coldstart", rng.randint(21, 39)), ("grpo", rng.randint(3, 7)), ("distill", rng.randint(3, 9))]
@@ -156,6 +171,9 @@ def test_killed_at_three_moments_it_goes_on_and_finishes(tmp_path: Path) -> None
         assert not alive, f"left behind after {moment}: {[one.cmdline()[:3] for one in alive]}"
     finish(launch(tmp_path))
     check_complete(folder)
+    assert figures(folder) == figures(finished[0])
+    for step in range(1, UPDATES + 1):
+        assert folder.rollouts("grpo", step) == finished[0].rollouts("grpo", step)
     _, alive = psutil.wait_procs(slow_to_end, timeout=120)
     assert not alive, f"left behind: {[one.cmdline()[:3] for one in alive]}"
 
