@@ -215,7 +215,7 @@ def test_gpu_recipes_fit_and_say_what_was_not_run(name: str) -> None:
 
 
 def test_there_are_gpu_recipes() -> None:
-    assert len(GPU_RECIPES) == 5
+    assert len(GPU_RECIPES) == 6
 
 
 def test_every_recipe_is_named_after_its_file() -> None:
