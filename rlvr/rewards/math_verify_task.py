@@ -7,12 +7,28 @@ from functools import lru_cache
 from typing import Any
 
 from math_verify import LatexExtractionConfig, parse, verify
-from sympy import Expr, FiniteSet, I, Interval, MatrixBase, Symbol, Tuple
+from sympy import Expr, FiniteSet, I, Interval, MatrixBase, PoleError, Symbol, Tuple
+from sympy.polys.polyerrors import BasePolynomialError
+
+from rlvr.rewards.items import read_items
 
 _DECIMAL = re.compile(r"(?<![\w.])(\d*)\.(\d+)(?![\w.])")
 # Only the LaTeX grammar: the library's plain-expression parser evaluates text as Python.
 _CONFIG = (LatexExtractionConfig(boxed_match_priority=0),)
 _COMPLEX_I = Symbol("i", real=False)  # how the parser spells the i of a text it takes for complex
+# What sympy raises where a text means nothing (an order of complex numbers, a floor of infinity). Running
+# out of memory or recursion is another matter, and so is anything else: that would be a fault of ours.
+_MEANINGLESS = (
+    ValueError,
+    TypeError,
+    ArithmeticError,
+    NotImplementedError,
+    AttributeError,
+    LookupError,
+    AssertionError,
+    BasePolynomialError,
+    PoleError,
+)
 _ROUNDING = 12
 _PRECISION = 30
 _DIGITS = 240  # a true zero evaluates to about 10^-_DIGITS, the smallest difference the guard lets pass is far larger
@@ -27,11 +43,17 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
     found = _parsed(request["answer"])
     if not found:
         return {"equal": False, "detail": "the answer cannot be read as a formula"}
+    try:
+        return _compared(gold, found, float(request.get("tolerance", 0.0)))
+    except _MEANINGLESS as error:
+        return {"equal": False, "detail": f"the answer cannot be compared: {type(error).__name__}"}
+
+
+def _compared(gold: tuple[Any, ...], found: tuple[Any, ...], tolerance: float) -> dict[str, Any]:
     limits = {"float_rounding": _ROUNDING, "numeric_precision": _PRECISION, "timeout_seconds": None}
     equal = verify(list(gold), list(found), allow_set_relation_comp=True, **limits)
     if equal and _differ(gold[0], found[0]):
         return {"equal": False, "detail": "the values differ after many digits"}
-    tolerance = float(request.get("tolerance", 0.0))
     if not equal and tolerance:
         equal = _near(gold[0], found[0], tolerance)
     return {"equal": bool(equal), "detail": ""}
@@ -39,10 +61,33 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
 
 @lru_cache(maxsize=512)
 def _parsed(text: str) -> tuple[Any, ...]:
-    """Parse LaTeX; decimals become fractions first, so that nothing is compared after rounding."""
+    """Parse LaTeX, () where it means nothing; decimals become fractions first, so that nothing is rounded."""
     exact = _DECIMAL.sub(_as_fraction, text)
-    found = parse(f"\\boxed{{{exact}}}", _CONFIG, fallback_mode="no_fallback", parsing_timeout=None)
-    return tuple(part.subs(_COMPLEX_I, I) for part in found if not isinstance(part, str))
+    try:
+        found = parse(f"\\boxed{{{exact}}}", _CONFIG, fallback_mode="no_fallback", parsing_timeout=None)
+        return tuple(_with_complex(part) for part in found if not isinstance(part, str)) or _pair(text)
+    except _MEANINGLESS:
+        return ()
+
+
+def _pair(text: str) -> tuple[Any, ...]:
+    """Read a pair the parser refuses: it builds an interval of it, and raises where a side is not real."""
+    items = read_items(text)
+    if items is None or items.kind != "()" or len(items.parts) != 2:
+        return ()
+    left, right = map(_parsed, items.parts)
+    return (Tuple(left[0], right[0]),) if left and right else ()
+
+
+def _with_complex(part: Any) -> Any:
+    """Read i as the imaginary unit; a pair the parser took for an open interval is a pair where it holds i."""
+    if not part.has(_COMPLEX_I):
+        return part
+    if isinstance(part, Interval) and part.left_open and part.right_open:
+        part = Tuple(part.start, part.end)
+    if isinstance(part, Tuple | FiniteSet):
+        return part.func(*map(_with_complex, part.args))
+    return part.subs(_COMPLEX_I, I)
 
 
 def _as_fraction(match: re.Match[str]) -> str:
@@ -57,7 +102,7 @@ def _differ(gold: Any, found: Any) -> bool:
     try:
         gap = abs((gold - found).evalf(15, maxn=_DIGITS))
         return bool(gap > 10 ** -float(_ZERO_DIGITS))
-    except (ValueError, TypeError, ArithmeticError):  # what sympy raises where it has no number; the library decided
+    except _MEANINGLESS:  # there is no number; the library decided
         return False
 
 
@@ -70,7 +115,7 @@ def _near(gold: Any, found: Any, tolerance: float) -> bool:
     if _constant(gold) and _constant(found):
         try:
             return bool(abs((found - gold).evalf()) <= tolerance * abs(gold.evalf()))
-        except (ValueError, TypeError, ArithmeticError):  # no number comes of it: not near
+        except _MEANINGLESS:  # no number comes of it: not near
             return False
     if isinstance(gold, MatrixBase) and isinstance(found, MatrixBase):
         return gold.shape == found.shape and _all_near(gold.flat(), found.flat(), tolerance)
