@@ -9,16 +9,18 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable
+from itertools import chain
 
 from rlvr.rewards.conventions import EXACT, MathConventions
 from rlvr.rewards.items import SIGNED, Items, read_items
-from rlvr.rewards.normalise import compact, nesting, normalise, split_commas, split_outside, unwrap
+from rlvr.rewards.normalise import MAX_LENGTH, compact, nesting, normalise, split_commas, split_outside, unwrap
 from rlvr.rewards.numbers_exact import Quantity, point_for_comma, read_quantity
 
 MAX_ITEMS = 200
 MAX_MATCHED = 40  # parts matched pairwise
 MAX_DEPTH = 24
+MAX_COMPARISONS = 5000  # of parts, in all: tables of tables multiply
 
 _RELATION = re.compile(r"[=<>]|\\(?:le|ge|ne|approx|sim|simeq|equiv|cong|to|mapsto)(?![a-zA-Z])")
 _LETTER = r"[a-zA-Z](?:_(?:\{\w+\}|\w))?"
@@ -44,7 +46,7 @@ def exactly_equal(gold: str, answer: str, conventions: MathConventions = EXACT) 
     left, right = normalise(gold), normalise(answer)
     if not left or not right:
         return compact(gold) == compact(answer)
-    if nesting(left) > MAX_DEPTH or nesting(right) > MAX_DEPTH:
+    if max(len(left), len(right)) > MAX_LENGTH or max(nesting(left), nesting(right)) > MAX_DEPTH:
         return True if compact(left) == compact(right) else None
     comparison = _Comparison(conventions, wrapped="\\text" in gold or "\\text" in answer)
     equal = comparison.equal(left, right)
@@ -61,9 +63,13 @@ class _Comparison:
     def __init__(self, conventions: MathConventions, *, wrapped: bool) -> None:
         self._conventions = conventions
         self._wrapped = wrapped
+        self.count = 0
 
     def equal(self, gold: str, answer: str) -> bool | None:
-        """Compare whole answers or their parts."""
+        """Compare whole answers or their parts; None for all that is left once `MAX_COMPARISONS` were made."""
+        self.count += 1
+        if self.count > MAX_COMPARISONS:
+            return None
         if gold == answer or compact(gold) == compact(answer):
             return True
         gold_number, answer_number = read_quantity(gold), read_quantity(answer)
@@ -131,7 +137,7 @@ class _Comparison:
             return self._unordered(gold.parts, answer.parts)
         if gold.kind != answer.kind and gold.kind and answer.kind:
             return False if exact else None
-        return _all([self.equal(left, right) for left, right in zip(gold.parts, answer.parts, strict=True)])
+        return _all(self.equal(left, right) for left, right in zip(gold.parts, answer.parts, strict=True))
 
     def _sets(self, gold: tuple[str, ...], answer: tuple[str, ...]) -> bool | None:
         """Each element of one must be in the other; how often it is written does not count."""
@@ -139,8 +145,16 @@ class _Comparison:
             return True
         if len(gold) > MAX_MATCHED or len(answer) > MAX_MATCHED:
             return None
-        table = [[self.equal(left, right) for right in answer] for left in gold]
-        return _all([_any(line) for line in (*table, *zip(*table, strict=True))])
+        known: dict[tuple[str, str], bool | None] = {}
+
+        def equal(left: str, right: str) -> bool | None:
+            if (left, right) not in known:
+                known[left, right] = self.equal(left, right)
+            return known[left, right]
+
+        rows = (_any(equal(left, right) for right in answer) for left in gold)
+        columns = (_any(equal(left, right) for left in gold) for right in answer)
+        return _all(chain(rows, columns))
 
     def _unordered(self, gold: tuple[str, ...], answer: tuple[str, ...]) -> bool | None:
         """Match every part with one of its own; None where a part could still equal another by algebra."""
@@ -214,13 +228,21 @@ def _words(text: str) -> str:
     return text if _WORDS.fullmatch(text) else ""
 
 
-def _any(results: Sequence[bool | None]) -> bool | None:
-    if True in results:
-        return True
-    return None if None in results else False
+def _any(results: Iterable[bool | None]) -> bool | None:
+    """True at the first that is, None where one is undecided, else False; asks for no more than it needs."""
+    undecided = False
+    for result in results:
+        if result:
+            return True
+        undecided |= result is None
+    return None if undecided else False
 
 
-def _all(results: Sequence[bool | None]) -> bool | None:
-    if False in results:
-        return False
-    return None if None in results else True
+def _all(results: Iterable[bool | None]) -> bool | None:
+    """False at the first that is, None where one is undecided, else True; asks for no more than it needs."""
+    undecided = False
+    for result in results:
+        if result is False:
+            return False
+        undecided |= result is None
+    return None if undecided else True
