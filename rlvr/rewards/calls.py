@@ -6,8 +6,9 @@ import asyncio
 import inspect
 import queue
 import threading
+import traceback
 from collections.abc import Callable
-from concurrent.futures import Future, wait
+from concurrent.futures import CancelledError, Future, wait
 from typing import Any
 
 from rlvr.rewards.judgement import GraderFailure
@@ -72,18 +73,21 @@ class Calls:
                 continue
             try:
                 future.set_result(self._bounded(call))
-            except Exception as error:  # noqa: BLE001 - an adapter: whatever it was, the one who waits must hear of it
+            except BaseException as error:  # noqa: BLE001 - an adapter: the one who waits must hear of it, whatever it is
                 future.set_exception(error)
 
     def _bounded(self, call: Call) -> Any:
-        self._stuck = [thread for thread in self._stuck if thread.is_alive()]
-        if len(self._stuck) >= MOST_STUCK:
-            raise GraderFailure(f"{len(self._stuck)} calls still run that took longer than {self._deadline_s:g} s")
+        with self._lock:
+            self._stuck = [thread for thread in self._stuck if thread.is_alive()]
+            stuck = len(self._stuck)
+        if stuck >= MOST_STUCK:
+            raise GraderFailure(f"{stuck} calls still run that took longer than {self._deadline_s:g} s")
         outcome: Future[Any] = Future()
         thread = threading.Thread(target=_settle, args=(call, outcome), name="rlvr-call", daemon=True)
         thread.start()
         if not wait([outcome], timeout=self._deadline_s).done:
-            self._stuck.append(thread)
+            with self._lock:
+                self._stuck.append(thread)
             raise self._late()
         return outcome.result()
 
@@ -106,20 +110,36 @@ def is_coroutine_function(function: Callable[..., Any]) -> bool:
 
 
 async def _awaited(function: Callable[..., Any], given: tuple[object, ...], named: dict[str, object]) -> Any:
+    task = asyncio.current_task()
     try:
         return await function(*given, **named)
-    except (SystemExit, KeyboardInterrupt) as error:  # would end the loop under every other call
-        raise _telling(error) from error
+    except asyncio.CancelledError:  # ours at the deadline, or the function's own: `run` tells them apart
+        raise
+    except BaseException as error:
+        if isinstance(error, GeneratorExit) and _current_task() is not task:
+            raise  # nobody awaits this any more: it is being collected
+        if told := _told(error):
+            raise told from error
+        raise
+
+
+def _current_task() -> asyncio.Task[Any] | None:
+    try:
+        return asyncio.current_task()
+    except RuntimeError:  # no loop runs here
+        return None
 
 
 def _settle(call: Call, outcome: Future[Any]) -> None:
     try:
         outcome.set_result(call())
-    except (SystemExit, KeyboardInterrupt, StopIteration, asyncio.CancelledError) as error:  # no future takes these
-        outcome.set_exception(_telling(error))
     except BaseException as error:  # noqa: BLE001 - an adapter: the driver waits for an outcome of any kind
-        outcome.set_exception(error)
+        outcome.set_exception(_told(error) or error)
 
 
-def _telling(error: BaseException) -> RuntimeError:
-    return RuntimeError(f"the function raised {type(error).__name__}({error})").with_traceback(error.__traceback__)
+def _told(error: BaseException) -> RuntimeError | None:
+    """An error in the place of one that would end a thread or loop, or that a future would not pass on as it is."""
+    if isinstance(error, Exception) and not isinstance(error, StopIteration | CancelledError):
+        return None
+    what = "".join(traceback.format_exception_only(error)).strip()  # bears a `__str__` that raises
+    return RuntimeError(f"the function raised {what}").with_traceback(error.__traceback__)

@@ -40,7 +40,7 @@ def load_function(name: str, known: Collection[str] = ()) -> UserFunction:
         function = getattr(importlib.import_module(module_name), function_name, None)
     except ImportError as error:
         raise RecipeError(f"verifier: {name!r} cannot be imported ({error}); put its folder on PYTHONPATH") from error
-    except Exception as error:  # an adapter: importing runs what the user wrote
+    except (Exception, SystemExit) as error:  # an adapter: importing runs what the user wrote, a script's end too
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         raise RecipeError(f"verifier: {name!r} cannot be imported ({reason}); mend that module") from error
     if not callable(function):

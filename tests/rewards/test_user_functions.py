@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import json
 import math
 import subprocess
@@ -10,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -147,10 +149,10 @@ def test_any_number_is_worth_itself_and_thinking_is_the_functions_affair(verifie
         ("text", "returned str, not a Verdict, number or bool"),
         ("beyond", "returned 1.5, outside [0, 1]"),
         ("failing", 'raise RuntimeError("no luck")'),
-        ("leaving", "the function raised SystemExit(3)"),
-        ("stopping", "the function raised StopIteration(9)"),
+        ("leaving", "the function raised SystemExit: 3"),
+        ("stopping", "the function raised StopIteration: 9"),
         ("cancelling", "the function cancelled itself"),
-        ("leaving_later", "the function raised SystemExit(4)"),
+        ("leaving_later", "the function raised SystemExit: 4"),
     ],
 )
 def test_what_goes_wrong_in_a_function_is_invalid(verifier: RewardVerifier, function: str, detail: str) -> None:
@@ -190,6 +192,69 @@ async def cancelling(problem: Problem, text: str) -> bool:
 
 async def leaving_later(problem: Problem, text: str) -> bool:
     sys.exit(4)
+
+
+class Stop(BaseException):
+    def __str__(self) -> str:
+        raise ValueError("not even its text")
+
+
+BEYOND_EXCEPTION = {
+    kind.__module__ + "." + kind.__name__: kind
+    for kind in (
+        *(GeneratorExit, KeyboardInterrupt, SystemExit, StopIteration, Stop),
+        *(asyncio.CancelledError, concurrent.futures.CancelledError),
+    )
+}
+
+
+def raising(problem: Problem, text: str) -> bool:
+    raise BEYOND_EXCEPTION[problem.answer]
+
+
+async def raising_later(problem: Problem, text: str) -> bool:
+    await asyncio.sleep(0)
+    raise BEYOND_EXCEPTION[problem.answer]
+
+
+@pytest.mark.parametrize("kind", BEYOND_EXCEPTION)
+@pytest.mark.parametrize(("function", "good"), [("raising", "half"), ("raising_later", "later")])
+def test_what_is_no_exception_is_the_functions_failure_too(function: str, good: str, kind: str) -> None:
+    verifier = RewardVerifier(workers=1, deadline_s=20)
+    try:
+        for _ in range(2):
+            verdict = judge(verifier, problem(function, answer=kind))
+            assert (verdict.status, verdict.reward) == ("invalid", None)
+            cancelled = (function, kind) == ("raising_later", "asyncio.exceptions.CancelledError")
+            own_line = "the function cancelled itself" if cancelled else "raise BEYOND_EXCEPTION[problem.answer]"
+            assert own_line in verdict.detail
+        assert judge(verifier, problem(good)).reward in (0.5, 1.0)  # the one worker, and the loop, still serve
+    finally:
+        asyncio.run(verifier.close())
+
+
+def test_a_module_that_ends_the_process_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a_script.py").write_text("import sys\nsys.exit(3)\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(RecipeError, match=r"'a_script:f' cannot be imported \(SystemExit: 3\); mend that module"):
+        check_verifier(problem("a_script:f"))
+
+
+def test_a_call_that_is_collected_unfinished_says_nothing() -> None:
+    code = (
+        "import asyncio, gc\n"
+        "from rlvr.rewards.calls import _awaited\n"
+        "call = _awaited(asyncio.sleep, (300,), {})\n"
+        "async def main():\n"
+        "    asyncio.create_task(call)\n"
+        "    await asyncio.sleep(0)\n"
+        "loop = asyncio.new_event_loop()\n"
+        "loop.run_until_complete(main())\n"
+        "call.close()\n"
+        "print('closed')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout == "closed\n"
 
 
 def test_the_form_shows_in_the_parameters() -> None:
