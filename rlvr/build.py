@@ -189,6 +189,8 @@ class Crew:
             "zero_stage": learner.zero_stage,
             "budget": learner.tokens_per_microbatch,
             "gradient_checkpointing": learner.gradient_checkpointing,
+            "lora": learner.lora.model_dump() if learner.lora else None,
+            "offload": learner.offload,
             "weight_decay": learner.weight_decay,
             "beta2": learner.beta2,
             "max_grad_norm": learner.max_grad_norm,

@@ -94,6 +94,13 @@ class Engine(Section):
     compile: bool = Field(False, description="Compile the engine's graph: slower start, faster sampling.")
 
 
+class Lora(Section):
+    """Low-rank adapters beside every linear layer but the output head."""
+
+    rank: int = Field(ge=1, le=1024, description="Rank of an adapter.")
+    alpha: int = Field(ge=1, description="An adapter's output counts alpha / rank.")
+
+
 class LearnerSection(Section):
     """The DeepSpeed learner."""
 
@@ -103,9 +110,17 @@ class LearnerSection(Section):
     zero_stage: Literal[0, 1, 2, 3] = Field(0, description="DeepSpeed ZeRO stage.")
     tokens_per_microbatch: int = Field(8192, ge=16, description="Padded tokens of one micro-batch on one rank.")
     gradient_checkpointing: bool = Field(False, description="Recompute activations in backward to save memory.")
+    lora: Lora | None = Field(None, description="Train adapters, merged where the model leaves; all weights if none.")
+    offload: Literal["none", "optimizer"] = Field("none", description="What is kept and computed in CPU memory.")
     weight_decay: float = Field(0.0, ge=0, le=1, description="AdamW weight decay.")
     beta2: float = Field(0.99, gt=0, lt=1, description="AdamW second-moment decay.")
     max_grad_norm: float = Field(1.0, gt=0, description="Gradients are clipped to this norm.")
+
+    @model_validator(mode="after")
+    def _offload_needs_zero(self) -> LearnerSection:
+        if self.offload != "none" and self.zero_stage == 0:
+            raise ValueError(f"offload {self.offload!r} needs zero_stage 1, 2 or 3")
+        return self
 
 
 class Sampling(Section):

@@ -70,6 +70,13 @@ def test_the_example_of_rewards_loads_and_sets_every_part() -> None:
     )
 
 
+def test_the_example_of_a_larger_model_loads() -> None:
+    (text,) = re.findall(r"```yaml\n(learner:.*?)```", page("docs/recipes.md"), re.DOTALL)
+    overrides = [f"learner.{line.strip().replace(': ', '=', 1)}" for line in text.splitlines()[1:]]
+    learner = load_recipe(ROOT / "recipes" / "gsm8k_qwen2.5_0.5b_1gpu.yaml", overrides).recipe.learner
+    assert (learner.zero_stage, learner.offload, learner.gradient_checkpointing) == (2, "optimizer", True)
+
+
 @pytest.mark.parametrize("name", FAMILIES)
 def test_options_of_a_family_and_their_defaults(name: str) -> None:
     told = re.search(rf"^\| `{name}` \| `(.+?)` \|", page("docs/recipes.md"), re.MULTILINE)

@@ -114,6 +114,19 @@ def test_float32_without_zero_needs_16_bytes_a_parameter() -> None:
     assert held["communication"] == 0
 
 
+def test_adapters_and_an_offloaded_optimizer_by_hand() -> None:
+    shape = shape_from_config(KNOWN["Qwen/Qwen2.5-7B"], "7B")
+    # a layer at rank 2: q and o of 3584 + 3584, k and v of 3584 + 512, three of 3584 + 18944
+    adapters = 28 * 2 * (2 * 7168 + 2 * 4096 + 3 * 22528)
+    assert shape.adapter_parameters(2) == adapters
+    common = {"dtype": "bfloat16", "zero_stage": 1, "ranks": 1, "tokens": 9, "checkpointing": True, "runtime": 0}
+    held = learner_bytes(shape, lora_rank=2, **common)
+    assert held["weights"] == 2 * (7_615_616_512 + adapters)
+    assert (held["gradients"], held["optimizer"]) == (2 * adapters, 16 * adapters)
+    held = learner_bytes(shape, offload=True, **common)
+    assert (held["gradients"], held["optimizer"]) == (2 * 7_615_616_512, 0)
+
+
 @settings(max_examples=50, deadline=None)
 @given(
     ranks=st.integers(2, 64),
@@ -215,7 +228,7 @@ def test_gpu_recipes_fit_and_say_what_was_not_run(name: str) -> None:
 
 
 def test_there_are_gpu_recipes() -> None:
-    assert len(GPU_RECIPES) == 6
+    assert len(GPU_RECIPES) == 7
 
 
 def test_every_recipe_is_named_after_its_file() -> None:

@@ -117,6 +117,8 @@ def _model_plan(name: str, model: Model, recipe: Recipe) -> ModelPlan:
             tokens=max(learner.tokens_per_microbatch, engine.max_model_len),
             checkpointing=learner.gradient_checkpointing,
             runtime=runtime,
+            lora_rank=learner.lora.rank if learner.lora else 0,
+            offload=learner.offload == "optimizer" and recipe.cluster.gpus_per_node > 0,
         ),
         cache_tokens=cache_tokens,
         at_once=min(engine.max_running, cache_tokens // engine.max_model_len),

@@ -18,21 +18,33 @@ PUSH_BUCKET = 256 * 2**20  # weights travel to engines in buckets of this size
 
 
 def learner_bytes(
-    shape: ModelShape, *, dtype: str, zero_stage: int, ranks: int, tokens: int, checkpointing: bool, runtime: int
+    shape: ModelShape,
+    *,
+    dtype: str,
+    zero_stage: int,
+    ranks: int,
+    tokens: int,
+    checkpointing: bool,
+    runtime: int,
+    lora_rank: int = 0,
+    offload: bool = False,
 ) -> dict[str, int]:
     """Return what one learner rank holds at its peak, for micro-batches of `tokens` padded tokens.
 
     AdamW keeps two float32 moments; bfloat16 and every ZeRO stage add a float32 master copy and, during the step, a
-    float32 gradient. ZeRO 1 shards these over the ranks, 2 the gradients as well, 3 the weights as well.
+    float32 gradient, unless all that is offloaded to another memory. ZeRO 1 shards these over the ranks, 2 the
+    gradients as well, 3 the weights as well. With LoRA only adapters have them.
     """
-    size, parameters = BYTES[dtype], shape.parameters
+    adapters = shape.adapter_parameters(lora_rank)
+    size, parameters = BYTES[dtype], shape.parameters + adapters
+    trained = adapters or parameters
     shards = [ranks if zero_stage >= stage else 1 for stage in (3, 2, 1)]  # of weights, gradients, optimizer
     plain = dtype == "float32" and zero_stage == 0
     live = min(parameters, ZERO3_LIVE) * size if zero_stage == 3 else 0
     return {
         "weights": parameters * size // shards[0],
-        "gradients": parameters * size // shards[1],
-        "optimizer": parameters * (8 if plain else 16) // shards[2],
+        "gradients": trained * size // shards[1],
+        "optimizer": 0 if offload else trained * (8 if plain else 16) // shards[2],
         "communication": live + (min(parameters, ZERO_BUCKET) * size if zero_stage else 0),
         "activations": activation_bytes(shape, size=size, tokens=tokens, checkpointing=checkpointing),
         "logits": logit_bytes(shape, size=size),

@@ -46,6 +46,12 @@ class ModelShape:
         embeddings = self.vocabulary * self.hidden * (1 if self.tied else 2)
         return embeddings + self.layers * layer + self.hidden
 
+    def adapter_parameters(self, rank: int) -> int:
+        """Number of parameters of LoRA adapters beside every linear layer of the blocks."""
+        queries, keys = self.heads * self.head_dim, self.kv_heads * self.head_dim
+        ends = 2 * (self.hidden + queries) + 2 * (self.hidden + keys) + 3 * (self.hidden + self.intermediate)
+        return self.layers * rank * ends
+
     def kv_elements(self, tensor_parallel: int) -> int:
         """Numbers one token keeps in the cache of one of `tensor_parallel` GPUs."""
         return 2 * self.layers * max(1, self.kv_heads // tensor_parallel) * self.head_dim
@@ -75,6 +81,7 @@ KNOWN: dict[str, dict[str, Any]] = {
     "Qwen/Qwen2.5-0.5B": _config_of(896, 4864, 24, 14, 2, **_SMALL),
     "Qwen/Qwen2.5-0.5B-Instruct": _config_of(896, 4864, 24, 14, 2, **_SMALL),
     "Qwen/Qwen2.5-7B": _7B,
+    "Qwen/Qwen2.5-7B-Instruct": _config_of(3584, 18944, 28, 28, 4, max_position_embeddings=32768),
     "Qwen/Qwen2.5-14B": _14B,
     "deepseek-ai/DeepSeek-R1-Distill-Qwen-7B": _7B,
     "deepseek-ai/DeepSeek-R1-Distill-Qwen-14B": _14B,
