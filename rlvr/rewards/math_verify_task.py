@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import re
 from functools import lru_cache
 from typing import Any
 
 from math_verify import LatexExtractionConfig, parse, verify
-from sympy import Expr, FiniteSet, I, Interval, MatrixBase, PoleError, Symbol, Tuple
+from sympy import Add, Expr, FiniteSet, I, Interval, MatrixBase, PoleError, Symbol, Tuple
 from sympy.polys.polyerrors import BasePolynomialError
 
 from rlvr.rewards.items import read_items
@@ -31,8 +32,10 @@ _MEANINGLESS = (
 )
 _ROUNDING = 12
 _PRECISION = 30
-_DIGITS = 240  # a true zero evaluates to about 10^-_DIGITS, the smallest difference the guard lets pass is far larger
+# After the point: a true zero comes to about 10^-_DIGITS, the smallest difference the guard lets pass is far larger.
+_DIGITS = 240
 _ZERO_DIGITS = 200
+_MOST_BEFORE = 20_000  # digits before the point
 
 
 def answer(request: dict[str, Any]) -> dict[str, Any]:
@@ -100,10 +103,16 @@ def _differ(gold: Any, found: Any) -> bool:
     if not (_constant(gold) and _constant(found)):
         return False
     try:
-        gap = abs((gold - found).evalf(15, maxn=_DIGITS))
+        size = min(_MOST_BEFORE, max(map(_size, (*Add.make_args(gold), *Add.make_args(found)))))
+        gap = abs((gold - found).evalf(15, maxn=_DIGITS + size))
         return bool(gap > 10 ** -float(_ZERO_DIGITS))
     except _MEANINGLESS:  # there is no number; the library decided
         return False
+
+
+def _size(value: Any) -> int:
+    """Digits before the point."""
+    return math.ceil(int(abs(value.evalf(3))).bit_length() * math.log10(2))
 
 
 def _constant(value: Any) -> bool:
