@@ -14,6 +14,8 @@ from rlvr.rewards.items import read_items
 from rlvr.rewards.judgement import RIGHT, WRONG, Judgement, without_value
 from rlvr.rewards.normalise import TEXT_GROUP, normalise
 from rlvr.rewards.pool import Reply, WorkerPool
+from rlvr.rewards.units import changing_words
+from rlvr.rewards.unknowns import without_names
 
 CACHED = 8192
 _ABANDONED = Reply("failed", detail="whoever asked was cancelled")
@@ -42,6 +44,8 @@ class MathAnswers:
             return Judgement("wrong", f"the reference answer is compared as text: {reason}")
         if self._conventions.units == "require" and _groups(left) != _groups(right):
             return Judgement("wrong", "the units differ")
+        if changing_words(left) != changing_words(right):
+            return Judgement("wrong", "words or digits in text change the number")
         reply = await self._ask(self._spelled(left, right))
         if reply.outcome != "done":
             return without_value(reply)
@@ -49,7 +53,7 @@ class MathAnswers:
 
     def _spelled(self, gold: str, answer: str) -> tuple[str, str]:
         """Write the conventions into the texts, so that algebra sees a tuple and a fraction where they are meant."""
-        texts = [gold, answer]
+        texts = list(without_names(gold, answer) or (gold, answer))
         kinds = [items.kind if (items := read_items(text)) else None for text in texts]
         if set(kinds) == {"", "()"} or (set(kinds) == {""} and self._conventions.ordered_lists):
             texts = [f"({text})" if kind == "" else text for text, kind in zip(texts, kinds, strict=True)]

@@ -48,8 +48,10 @@ _JOINED = re.compile(
 )
 _ORDER = re.compile(r"[<>]|\\(?:le|ge|ne)(?![a-zA-Z])")
 TEXT_GROUP = re.compile(r"\\text ?\{([^{}]*)\}")
+_STYLED = re.compile(r"\\(?:boldsymbol|bm|underline|mathit|mathsf|emph|(?:text)?color ?\{[a-zA-Z!0-9]*\}) ?\{")
 _TEXT = re.compile(r"\\text ?\{")
 _IDLE_SPACE = re.compile(r"(?<![0-9]) (?=[0-9])|(?<![A-Za-z]) (?=[A-Za-z])| (?![0-9A-Za-z])")
+_BREAK_AT_END = re.compile(r"(?: ?\\\\)+$")
 _RAISED = re.compile("[⁰¹²³⁴-⁹⁺⁻⁽⁾ⁿⁱ]+")
 _LOWERED = re.compile("[₀-₉₊₋₍₎ₐ-ₜ]+")
 _VULGAR = re.compile("[¼-¾⅐-⅞]")
@@ -74,7 +76,7 @@ def normalise(text: str) -> str:
         text = pattern.sub(replacement, text)
     if ("and" in text or "or" in text) and not _ORDER.search(text):  # between inequalities the word matters
         text = _JOINED.sub("; ", text)
-    return unwrap(_whole_text(text.strip().rstrip(".,;: ")))
+    return unwrap(_whole_text(_BREAK_AT_END.sub("", text.strip().rstrip(".,;: ")).rstrip(".,;: ")))
 
 
 def compact(text: str) -> str:
@@ -152,6 +154,8 @@ def _has_comma(text: str, start: int, end: int) -> bool:
 
 def _whole_text(text: str) -> str:
     r"""`\text{east}` -> `east`, where the group is the whole answer."""
+    while (match := _STYLED.match(text)) is not None and brackets(text).get(match.end() - 1) == len(text) - 1:
+        text = text[match.end() : -1].strip()
     match = _TEXT.match(text)
     if match is None or brackets(text).get(match.end() - 1) != len(text) - 1:
         return text

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from rlvr.rewards.conventions import EXACT, MathConventions
+from rlvr.rewards.units import read_unit, same_unit
 
 MAX_DIGITS = 1000
+MAX_BASE = 36
 
 _DIGITS = r"(?:[1-9]\d{0,2}(?:,\d{3})+|[1-9]\d{0,2}(?: \d{3})+|\d+)"
 _DECIMAL = rf"({_DIGITS})?(?:\.(\d*))?"
@@ -20,10 +22,10 @@ _FRACTION = re.compile(
     r"|(?P<whole>\d*) ?\\frac ?\{ ?(?P<minus>-?) ?(?P<top>\d+) ?\}\{ ?(?P<under>\d+) ?\}"
 )
 _RATIO = re.compile(r"(\d+) ?: ?(\d+)")
-_UNIT_WORDS = r"(?:[a-zA-Z]{3,}|cm|mm|km|kg|mg|ft|in|lb|lbs|oz|ml|mL|hr|mi|yd|am|pm|mph)"
+_UNIT_WORDS = r"(?:[a-zA-Z]{3,}|cm|mm|km|kg|mg|ft|in|lb|oz|ml|mL|hr|mi|yd|am|pm|of|a)"
 _UNIT = re.compile(
     r"(?P<number>.*[\d}]) ?"
-    rf"(?:\\text ?\{{(?P<wrapped>[^{{}}]{{1,40}})\}}|(?<=[\d}}]) (?P<words>{_UNIT_WORDS}(?: {_UNIT_WORDS})*))"
+    rf"(?:\\text ?\{{(?P<wrapped>[^{{}}]{{1,60}})\}}|(?<=[\d}}]) (?P<words>{_UNIT_WORDS}(?: {_UNIT_WORDS})*))"
     r"(?: ?\^ ?\{? ?(?P<power>[0-9]) ?\}?)?"
 )
 _BASED = re.compile(
@@ -31,22 +33,29 @@ _BASED = re.compile(
 )
 _COMMA_DECIMAL = re.compile(r"(?P<whole>-?(?:\d{1,3}(?:\.\d{3})+|\d+)),(?P<decimals>\d+)(?P<percent> ?%?)")
 _THOUSANDS = re.compile(r"-?[1-9]\d{0,2},\d{3} ?%?")
-_MULTIPLIERS = frozenset(
-    ("hundred", "thousand", "million", "billion", "trillion", "dozen", "half", "score", "and", "or", "mod", "base")
-)
+_CLOCK = re.compile(r"(\d{1,2}) ?: ?([0-5]\d)(?!\d)")
 
 
 @dataclass(frozen=True, slots=True)
 class Quantity:
-    """An exact number; `percent` says it was written with a percent sign, `unit` is what stood behind it."""
+    """An exact number; `percent` says it was written with a percent sign, `unit` is what stood behind it.
+
+    `base` is one other than ten that was named, `clock` the hour and minute where it may be a time of day.
+    """
 
     value: Fraction
     percent: bool = False
     unit: str = ""
+    base: int = 10
+    clock: tuple[int, int] | None = None
 
     def same(self, other: Quantity, conventions: MathConventions = EXACT) -> bool:
-        """Whether `other` answers this reference; units that both name must agree under every convention."""
-        if self.unit != other.unit and ((self.unit and other.unit) or conventions.units == "require"):
+        """Whether `other` answers this reference; known units that both name must agree under every convention."""
+        if not same_unit(self.unit, other.unit) or (conventions.units == "require" and self.unit != other.unit):
+            return False
+        if other.base not in (10, self.base) or (conventions.units == "require" and self.base != other.base):
+            return False  # a base may be left out, never added
+        if self.clock and other.clock and self.clock != other.clock:
             return False
         if conventions.percent == "fraction":
             return _close(self.as_fraction, other.as_fraction, conventions.tolerance)
@@ -81,20 +90,25 @@ def read_quantity(text: str) -> Quantity | None:
     if len(text) > MAX_DIGITS:
         return None
     if (value := read_number(text)) is not None:
-        return Quantity(value)
+        return Quantity(value, clock=_clock(text))
     if text.endswith("%"):
         value = read_number(text[:-1].rstrip())
         return None if value is None else Quantity(value, percent=True)
     if (match := _BASED.fullmatch(text)) is not None:
-        return Quantity(Fraction(int(match["sign"] + match["digits"])), unit=f"base {match['base'] or match['digit']}")
+        base = (match["base"] or match["digit"]).lstrip("0")
+        if len(base) > 2 or not 2 <= int(base or "0") <= MAX_BASE:
+            return None
+        return Quantity(Fraction(int(match["sign"] + match["digits"])), base=int(base))
     match = _UNIT.fullmatch(text) if text[-1:] in "}abcdefghijklmnopqrstuvwxyzL0123456789" else None
     if match is None or (value := read_number(match["number"])) is None:
         return None
-    unit = (match["wrapped"] or match["words"]).strip().strip(".").lower()
-    if not unit or _MULTIPLIERS.intersection(unit.split()):
-        return None
-    power = match["power"] or ""
-    return Quantity(value, unit=unit.rstrip("s") + (f"^{power}" if power else ""))
+    unit = read_unit(match["wrapped"] or match["words"], match["power"] or "")
+    return None if unit is None else Quantity(value, unit=unit, clock=_clock(match["number"]))
+
+
+def _clock(text: str) -> tuple[int, int] | None:
+    match = _CLOCK.fullmatch(text)
+    return (int(match[1]), int(match[2])) if match else None
 
 
 def read_number(text: str) -> Fraction | None:
