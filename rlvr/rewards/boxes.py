@@ -1,4 +1,4 @@
-r"""The boxes of a text, `\boxed{}` and `\fbox{}`, found by one scan over its braces."""
+r"""The boxes of a text, `\boxed{}`, `\fbox{}` and `\boxed5`, found by one scan over its braces."""
 
 from __future__ import annotations
 
@@ -9,6 +9,13 @@ from itertools import pairwise
 MAX_BOXES = 64
 
 _BOX = re.compile(r"\\(?:boxed|fbox)\s*\{")
+# One token or command without braces, where nothing goes on that a reader might take for more of it.
+_TOKEN_BOX = re.compile(
+    r"\\boxed(?:\s*+([0-9])|\s++([A-Za-z])|\s*+(\\(?!f?box)[a-zA-Z]++))"
+    r"(?=[ \t]*+(?:[.,;:!]?[ \t]*+(?:$|\$)|\\[)\]]|\*\*))",
+    re.MULTILINE,
+)
+_OPENED = re.compile(rf"{_BOX.pattern}|{_TOKEN_BOX.pattern}", re.MULTILINE)
 _BRACE_OR_ESCAPE = re.compile(r"\\.|[{}]", re.DOTALL)
 _NAMED = r"[A-Za-z](?:_\{?\w+\}?)?\s*="
 _LISTED = re.compile(rf"(?:\s|\$|\\[()\[\],;:]|\\q?quad(?![a-zA-Z])|[,;]|{_NAMED}|(?<![a-zA-Z])and(?![a-zA-Z]))*+")
@@ -32,12 +39,16 @@ def find_boxes(text: str) -> list[Box] | str:
     """Return the outermost boxes of `text`; a string says why there are none to use."""
     found: list[Box] = []
     position = 0
-    while (match := _BOX.search(text, position)) is not None:
+    while (match := _OPENED.search(text, position)) is not None:
         if _escaped(text, match.start()):
             position = match.end()
             continue
         if len(found) == MAX_BOXES:
             return f"more than {MAX_BOXES} boxes"
+        if not match.group().endswith("{"):
+            found.append(Box(match[match.lastindex or 0], match.start(), match.end()))
+            position = match.end()
+            continue
         end = _closing(text, match.end())
         if end < 0:
             return "a box that is not closed"

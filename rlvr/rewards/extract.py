@@ -9,17 +9,22 @@ from typing import Literal
 from rlvr.rewards.boxes import find_boxes, listed
 from rlvr.rewards.equality import exactly_equal
 from rlvr.rewards.formulas import bare_formula, formulas, is_prose, last_value
+from rlvr.rewards.units import changing_words, read_unit
 
 OPEN, CLOSE = "<think>", "</think>"
 
 _TAGGED = re.compile(r"<answer>((?:(?!</?answer>).)*)</answer>", re.DOTALL)
 _HASHES = re.compile(r"^[ \t]*+####[ \t]*+(\S[^\n]*)$", re.MULTILINE)
 _SPOKEN = re.compile(r"\banswer(?:[ \t]++is\b[ \t]*+:?+|[ \t]*+:)[ \t]*+(?=\S)", re.IGNORECASE)
-_GOES_ON = re.compile(
-    r"\d|[$\\\\+*/^=<>(,-]|\b(?:[a-z]|or|and|not|times|plus|minus|over|pi|mod|to|than|about|half|dozen|hundred|thousand"
-    r"|\w*illion)\b",
+_CLAUSE = re.compile(
+    r",?[ \t]+(?:since|because|which|so that|where)\b|,[ \t]+as\b"
+    r"|[ \t]+as (?:we|it|this|that|there|the problem|shown|required|desired|needed)\b",
     re.IGNORECASE,
 )
+_TAKES_BACK = re.compile(r"\b(?:not|wrong|incorrect|false|instead|actually|rather|but|or|negative|could|might)\b", re.I)
+_DENIED = re.compile(r"(?:\bnot|n't|\bnever)[ \t]*(?:\$|\\[(\[])?[ \t]*$", re.IGNORECASE)
+_CHOICE = re.compile(r"(?:option|choice)[ \t]+(?=\(?[A-J]\)?(?![A-Za-z0-9]))", re.IGNORECASE)
+_PERCENT = re.compile(r"\s*(?:\\?%|(?:percent|pct)\b)[ \t]*", re.IGNORECASE)
 _SENTENCE_END = re.compile(r"[.!?](?=\s|$)|\*\*")
 
 
@@ -96,7 +101,7 @@ def extract_answer(final: str, *, loose: bool) -> Extraction:
         return _given(lines[-1].strip())
     ends = [match.end() for match in _SPOKEN.finditer(final)]
     if ends and (answer := _clip(final[ends[-1] :].partition("\n")[0])):
-        return _given(last_value(answer) or answer if loose and is_prose(answer) else answer)
+        return _given(_plain_value(answer) if loose and is_prose(answer) else answer)
     if loose and (value := last_value(final)):
         return _given(value)
     return Extraction(None, "no_answer", "no answer after the thinking", "none")
@@ -142,10 +147,31 @@ def _clip(sentence: str) -> str:
     """Cut a spoken answer at the end of its sentence, and drop emphasis, dollars and words after its only formula."""
     sentence = sentence.lstrip("*: \t")
     end = _SENTENCE_END.search(sentence)
-    spoken = (sentence[: end.start()] if end else sentence).strip("* \t")
+    spoken = _without_clause((sentence[: end.start()] if end else sentence).strip("* \t"))
+    if (choice := _CHOICE.match(spoken)) is not None:
+        spoken = spoken[choice.end() :]
     found = formulas(spoken)
     if len(found) == 1 and found[0].start == 0 and found[0].content and not is_prose(found[0].content):
         rest = spoken[found[0].end :]
-        if not _GOES_ON.search(rest):
-            return found[0].content + ("%" if rest.lstrip().startswith(("%", "\\%", "percent")) else "")
+        if (percent := _PERCENT.fullmatch(rest)) is not None or not rest.strip() or read_unit(rest) is not None:
+            return found[0].content + ("%" if percent else "")
     return (bare_formula(spoken) or spoken).strip("$ \t")
+
+
+def _without_clause(spoken: str) -> str:
+    """Drop the clause that gives a reason, from outside all formulas; one that may take the answer back stays."""
+    spans = [(one.start, one.end) for one in formulas(spoken)]
+    for match in _CLAUSE.finditer(spoken):
+        if not any(start <= match.start() < end for start, end in spans):
+            return spoken if _TAKES_BACK.search(spoken, match.end()) else spoken[: match.start()].rstrip()
+    return spoken
+
+
+def _plain_value(answer: str) -> str:
+    """The value in a spoken answer with other words, or all of it where they may change that value."""
+    value = last_value(answer)
+    if value is None:
+        return answer
+    before, _, after = answer.rpartition(value)
+    changed = changing_words(after.replace("percent", ""))
+    return answer if changed or _DENIED.search(before, max(0, len(before) - 20)) else value

@@ -6,13 +6,18 @@ import re
 from dataclasses import dataclass
 
 from rlvr.rewards.normalise import split_outside
+from rlvr.rewards.units import multiplies
 
 _DELIMITER = re.compile(r"\\.|\$\$?|\n", re.DOTALL)
 _CLOSING = {"$": "$", "$$": "$$", r"\(": r"\)", r"\[": r"\]"}
 _INLINE = ("$", r"\(")
 _NUMBER = re.compile(r"(?<![\w.])-?(?:\d{1,3}(?: \d{3})+(?![\d,])|\d[\d,]*)(?:\.\d+)?(?:/\d+)?%?|(?<![\w.])-?\.\d+%?")
 _PERCENT = re.compile(r"[ \t]*(?:\\?%|(?:percent|pct)\b)")
-_COMMANDS = re.compile(r"\\(?:begin|end)\s*\{[^{}]*\}|\\[a-zA-Z]+|\\text\w*\s*\{[^{}]*\}")
+_TEXT = r"\\(?:text\w*|mathrm|mbox|operatorname)\s*\{[^{}]*\}"
+_ONLY_TEXT = re.compile(rf"(?:\s*{_TEXT})+\s*")
+_COMMANDS = re.compile(rf"\\(?:begin|end)\s*\{{[^{{}}]*\}}|{_TEXT}|\\[a-zA-Z]+")
+_TIMES_MORE = re.compile(r"\$?[ \t-]*([A-Za-z]+)")
+_NEGATIVE = re.compile(r"\bnegative[ \t]+$", re.IGNORECASE)
 _WORD = re.compile(r"[A-Za-z]*[a-z][A-Za-z]+")
 _VOWEL = re.compile("[aeiou]")
 _FUNCTIONS = frozenset(
@@ -71,14 +76,23 @@ def last_value(text: str) -> str | None:
     found = formulas(text)
     if (whole := _whole(text, found)) is not None:
         return _right_side(whole, whole=True)
-    last = next((one for one in reversed(found) if one.content and not is_prose(one.content)), None)
+    last = next((one for one in reversed(found) if _is_value(one.content)), None)
     if (number := _last_number(text, last.end if last else 0)) is not None:
-        value, end = number.group().rstrip(","), number.end()
+        value, start, end = number.group().rstrip(","), number.start(), number.end()
     elif last is not None:
-        value, end = _right_side(last.content), last.end
+        value, start, end = _right_side(last.content), last.start, last.end
     else:
         return None
+    if _NEGATIVE.search(text, max(0, start - 20), start):
+        value = f"-{value}"
+    if (word := _TIMES_MORE.match(text, end)) is not None and multiplies(word[1]):
+        return f"{value} {word[1]}"  # five million are not five
     return value + "%" if _PERCENT.match(text, end) and not value.endswith("%") else value
+
+
+def _is_value(content: str) -> bool:
+    """Whether a formula may be an answer: more than a word in text, and no prose."""
+    return bool(content) and not is_prose(content) and (not _ONLY_TEXT.fullmatch(content) or " " not in content)
 
 
 def _whole(text: str, found: list[Formula]) -> str | None:

@@ -14,6 +14,8 @@ MAX_WORDS = 12
 
 _MISSING = frozenset(("nan", "none", "null", "n/a", "na", "-", "?", "unknown", "todo", "[deleted]", "undefined"))
 _WORD = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{2,}")
+_BOX_LEFT = re.compile(r"\\(?:boxed|fbox)(?![a-zA-Z])")
+_OBJECT = re.compile(r"\{\s*\"[^\"]*\"\s*:")
 _ZERO_UNDER = re.compile(r"/ ?0+(?![0-9.])|\\frac ?\{[^{}]*\} ?\{ ?0+ ?\}")
 
 
@@ -32,6 +34,10 @@ def gold_problem(text: str) -> str | None:
         return (
             "a box that is not closed" if isinstance(boxes, str) else "it is a text with a box; give what stands in it"
         )
+    if _BOX_LEFT.search(bare):
+        return "it is a text with a box; give what stands in it"
+    if _OBJECT.match(bare):
+        return "it is a JSON object, not an answer"
     if "<think>" in bare or "</think>" in bare:
         return "it holds thinking tags"
     boxed = extract_answer(f"\\boxed{{{bare}}}", loose=False).answer
