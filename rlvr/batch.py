@@ -18,9 +18,14 @@ class PackedBatch:
 
     Rows are padded on the right, so causal attention alone keeps padding out of every target. The hidden state at flat
     position `predict_from[n]` (row * L + column) predicts `target_ids[n]`; `segment_ids[n]` is the row it belongs to.
+
+    Rows that begin alike have the same hidden states there, and behind the last position that predicts nothing is
+    needed: the model need only compute the M flat positions `computed`, and `place` says which of them stands for each.
     """
 
     input_ids: Tensor  # [B, L] int64
+    computed: Tensor  # [M] int64, 0 <= . < B * L
+    place: Tensor  # [B, L] int64, 0 <= . < M; anything where nothing is needed
     predict_from: Tensor  # [N] int64
     target_ids: Tensor  # [N] int64
     segment_ids: Tensor  # [N] int64, 0 <= . < B
@@ -75,10 +80,37 @@ def collate(sequences: Sequence[TrainSequence]) -> PackedBatch:
         flat["advantages"].extend(sequence.advantages or [1.0] * count)
         for name in optional:
             flat[name].extend(getattr(sequence, name))
+    computed, place = _share([sequence.token_ids for sequence in sequences], length)
     return PackedBatch(
         input_ids=input_ids,
+        computed=computed,
+        place=place,
         predict_from=torch.tensor(predict_from),
         target_ids=torch.tensor(targets),
         segment_ids=torch.tensor(segments),
         **{name: torch.tensor(values, dtype=torch.float32) for name, values in flat.items()},
     )
+
+
+def _share(rows: Sequence[tuple[int, ...]], length: int) -> tuple[Tensor, Tensor]:
+    """Return `computed` and `place`: each row adds what follows the beginning it shares with an earlier one.
+
+    In alphabetical order, no row shares more with any before it than with the one just before it.
+    """
+    computed: list[Tensor] = []
+    place = torch.zeros((len(rows), length), dtype=torch.int64)
+    count, former = 0, -1
+    for row in sorted(range(len(rows)), key=lambda index: rows[index]):
+        needed = len(rows[row]) - 1  # the last token predicts nothing
+        shared = 0 if former < 0 else min(_alike(rows[former], rows[row]), len(rows[former]) - 1, needed)
+        place[row, :shared] = place[former, :shared]
+        place[row, shared:needed] = torch.arange(count, count + needed - shared)
+        computed.append(torch.arange(row * length + shared, row * length + needed))
+        count, former = count + needed - shared, row
+    return torch.cat(computed), place
+
+
+def _alike(one: Sequence[int], other: Sequence[int]) -> int:
+    """Return how many tokens two sequences begin with in common."""
+    pairs = enumerate(zip(one, other, strict=False))
+    return next((index for index, (left, right) in pairs if left != right), min(len(one), len(other)))

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from rlvr.batch import PackedBatch
 from rlvr.errors import ModelError
+from rlvr.learner import rows_attention
 from rlvr.learner.logprobs import CHUNK, target_logprobs
 
 
@@ -26,12 +27,14 @@ class Policy(nn.Module):
         self, batch: PackedBatch, temperature: float, chunks: int = 0, entropy_gradient: bool = False
     ) -> tuple[Tensor, Tensor]:
         """Return log-probs and entropies of the batch's targets, float32 [N] each; `chunks` as in `target_logprobs`."""
-        trunk = self.model.get_decoder()
-        hidden = trunk(input_ids=batch.input_ids, use_cache=False).last_hidden_state
-        chosen = hidden.reshape(-1, hidden.shape[-1])[batch.predict_from]
-        head = self.model.get_output_embeddings()
+        trunk, head = self.model.get_decoder(), self.model.get_output_embeddings()
+        if self.model.config._attn_implementation == rows_attention.NAME:
+            hidden = rows_attention.hidden_of_targets(trunk, batch)
+        else:
+            rows = trunk(input_ids=batch.input_ids, use_cache=False).last_hidden_state
+            hidden = rows.flatten(0, 1)[batch.predict_from]
         return target_logprobs(
-            chosen,
+            hidden,
             head,
             batch.target_ids,
             temperature=temperature,
@@ -46,11 +49,13 @@ def load_policy(path: str, *, dtype: torch.dtype, gradient_checkpointing: bool, 
 
     Only safetensors weights and architectures that transformers itself has: nothing that comes with a model is run.
     """
-    from transformers import AutoModelForCausalLM
+    from transformers import AutoConfig, AutoModelForCausalLM
 
     try:
+        config = AutoConfig.from_pretrained(path, trust_remote_code=False)
+        attention = rows_attention.NAME if rows_attention.computes_once(config) else "sdpa"
         model = AutoModelForCausalLM.from_pretrained(
-            path, dtype=dtype, attn_implementation="sdpa", trust_remote_code=False, use_safetensors=True
+            path, dtype=dtype, attn_implementation=attention, trust_remote_code=False, use_safetensors=True
         )
     except (OSError, ValueError) as error:
         reason = str(error).splitlines()[0]

@@ -31,6 +31,8 @@ def flat_batch(
     none = torch.zeros(len(weights), dtype=torch.int64)
     return PackedBatch(
         input_ids=none.view(1, -1),
+        computed=none,
+        place=none.view(1, -1),
         predict_from=none,
         target_ids=none,
         segment_ids=none if segments is None else torch.tensor(segments),

@@ -2,9 +2,15 @@ from dataclasses import replace
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from rlvr.batch import collate
 from rlvr.types import TrainSequence
+
+
+def from_first_token(row: tuple[int, ...]) -> TrainSequence:
+    return TrainSequence(token_ids=row, prompt_length=1, loss_weights=(1.0,) * (len(row) - 1))
 
 
 def test_two_rows_by_hand() -> None:
@@ -21,9 +27,38 @@ def test_two_rows_by_hand() -> None:
     assert batch.predict_from.tolist() == [2, 3, 5]
     assert batch.target_ids.tolist() == [8, 2, 4]
     assert batch.segment_ids.tolist() == [0, 0, 1]
+    assert batch.computed.tolist() == [0, 1, 2, 3, 5]  # neither last tokens nor padding
+    assert batch.place.tolist() == [[0, 1, 2, 3, 0], [4, 0, 0, 0, 0]]
     torch.testing.assert_close(batch.loss_weights, torch.tensor([0.1, 0.2, 0.7]))
     assert batch.sampler_logprobs.tolist() == [0.0, 0.0, -2.0]  # imitation has none
     assert batch.advantages.tolist() == [1.0, 1.0, -0.5]
+
+
+def test_what_rows_begin_with_alike_is_computed_once() -> None:
+    rows = [(7, 8, 1, 2, 9), (7, 8, 3, 4), (5, 8), (7, 8, 1, 6)]
+    batch = collate(
+        [TrainSequence(token_ids=row, prompt_length=1, loss_weights=(1.0,) * (len(row) - 1)) for row in rows]
+    )
+    # Alphabetically: 5 | 7 8 1 2 | (7 8 1) | (7 8) 3, each without its last token; the third has nothing of its own.
+    assert batch.computed.tolist() == [10, 0, 1, 2, 3, 7]
+    assert batch.place.tolist() == [[1, 2, 3, 4, 0], [1, 2, 5, 0, 0], [0, 0, 0, 0, 0], [1, 2, 3, 0, 0]]
+
+
+ROWS = st.lists(st.lists(st.integers(0, 2), min_size=2, max_size=6).map(tuple), min_size=1, max_size=8)
+
+
+@given(ROWS)
+def test_every_beginning_is_computed_once_and_found_by_every_row(rows: list[tuple[int, ...]]) -> None:
+    batch = collate(
+        [TrainSequence(token_ids=row, prompt_length=1, loss_weights=(1.0,) * (len(row) - 1)) for row in rows]
+    )
+    length = batch.input_ids.shape[1]
+    begins = [rows[at // length][: at % length + 1] for at in batch.computed.tolist()]
+    assert sorted(begins) == sorted({row[: end + 1] for row in rows for end in range(len(row) - 1)})
+    for index, row in enumerate(rows):
+        assert [begins[at] for at in batch.place[index, : len(row) - 1].tolist()] == [
+            row[: end + 1] for end in range(len(row) - 1)
+        ]
 
 
 def test_moving_keeps_every_field() -> None:
