@@ -99,7 +99,8 @@ def _whole(text: str, found: list[Formula]) -> str | None:
     """`bare_formula` of a stripped text with these formulas."""
     text = text.rstrip(".").rstrip()
     if not found:
-        return None if not text or "\n" in text or is_prose(text) else text
+        broken = "\n" in text or text.count("{") != text.count("}")
+        return None if not text or broken or is_prose(text) else text
     edges = [0, *(edge for formula in found for edge in (formula.start, formula.end)), len(text)]
     between = [text[start:end].strip() for start, end in zip(edges[::2], edges[1::2], strict=True)]
     if between[0] or between[-1] or not all(_LISTING.fullmatch(words) for words in between[1:-1]):

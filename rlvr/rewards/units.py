@@ -22,9 +22,12 @@ _PARTS = (
     " fifteenth sixteenth seventeenth eighteenth nineteenth twentieth thirtieth fortieth fiftieth sixtieth seventieth"
     " eightieth ninetieth hundredth thousandth"
 )
+_JOINED = "|".join(f"{_NUMBERS} hundred thousand dozen".split())  # as in twentyfive, tenfold and dozenth
 _OPERATORS = (
-    "plus minus negative times over divided multiplied added subtracted squared cubed factorial sqrt root square cube"
-    " power exponent point decimal dot mod modulo base remainder reciprocal inverse opposite pi tau infinity log ln exp"
+    "plus minus negative times over divided multiplied added subtracted squared cubed factorial sqrt root square"
+    " cube add subtract divide multiply increased decreased raised choose complement conjugate transpose sin cos"
+    " tan upon bar prime repeating recurring mega giga tera micro nano ppm power exponent point decimal dot mod"
+    " modulo base remainder reciprocal inverse opposite pi tau infinity log ln exp"
 )
 _HEDGES = (
     "if unless else otherwise versus vs or nor xor and not no never maybe perhaps possibly probably but except rather"
@@ -35,8 +38,10 @@ CHANGING = frozenset(" ".join((_NUMBERS, _MULTIPLES, _PARTS, _OPERATORS, _HEDGES
 _MULTIPLYING = frozenset(f"{_MULTIPLES} {_PARTS} squared cubed factorial".split()) - {
     "percent", "percentage", "pct", "score", "grand", "mil", "double", "triple", "twice",
 }  # fmt: skip
-_LARGE = re.compile(r"\w*illion(?:th)?")
-_FREE_ALONE = frozenset(("times", "time", "points", "roots", "squares", "cubes", "powers", "bases", "decimals"))
+_LARGE = re.compile(rf"[a-z]*illion(?:th)?|(?:(?:{_JOINED}){{1,4}}|many|[a-z]*illion)(?:th|fold|some)?|fold")
+_FREE_ALONE = frozenset(
+    ("times", "time", "points", "roots", "squares", "cubes", "powers", "bases", "decimals", "primes")
+)
 _READ_BY_ALGEBRA = frozenset(("sqrt", "pi", "tau", "log", "ln", "exp", "mod"))
 
 _NAMES = {
@@ -58,7 +63,7 @@ _POWERED = re.compile(r"(.*[A-Za-z]) ?\^ ?\{? ?([0-9]) ?\}?")
 _SQUARED = re.compile(r"(?P<unit>[A-Za-z]+) (?P<power>squared|cubed)")
 _POWERS = {"square": "2", "squared": "2", "sq": "2", "cubic": "3", "cubed": "3", "cu": "3"}
 _GROUP = re.compile(r"\\(?:text[a-z]*|math[a-z]+|[mh]box|emph|operatorname) ?\{")
-_BARE_WORD = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{2,}")
+_BARE_WORD = re.compile(r"(?<![\\A-Za-z])(?:[A-Za-z]{3,}|[a-z]{2}(?![A-Za-z]))")  # NO are two points
 _INDEX = re.compile("_[0-9] ?$")
 _BESIDE = re.compile(r"[0-9A-Za-z.})\]^_%!]")
 
@@ -177,6 +182,8 @@ def _canonical(words: list[str], power: str) -> str | None:
         power, words = _POWERS[words[0].casefold()], words[1:]
     elif len(words) > 1 and words[-1].casefold() in ("squared", "cubed") and _canonical(words[:-1], "") in _LENGTHS:
         power, words = _POWERS[words[-1].casefold()], words[:-1]
+    if [word.casefold() for word in words[-2:]] == ["per", "cent"]:
+        return None
     if any(changes(word) or not _may_name(word) for word in words):
         return None
     names = [_singular(word.casefold()) for word in words]

@@ -123,6 +123,7 @@ def test_a_formula_keeps_its_unit_and_its_fraction(pool: WorkerPool) -> None:
         ("3 minus 5", "5"),
         ("5 apples", "5"),
         ("5 million", "5 million"),
+        (r"W(n) = 1 \text{ and } {W(n) = -1", "-1"),
     ],
 )
 def test_last_value_by_value(text: str, value: str) -> None:
