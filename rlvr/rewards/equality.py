@@ -16,18 +16,16 @@ from rlvr.rewards.conventions import EXACT, MathConventions
 from rlvr.rewards.items import SIGNED, Items, read_items
 from rlvr.rewards.normalise import MAX_LENGTH, compact, nesting, normalise, split_commas, split_outside, unwrap
 from rlvr.rewards.numbers_exact import Quantity, point_for_comma, read_quantity
+from rlvr.rewards.unknowns import RELATION, assignment, without_names
 
 MAX_ITEMS = 200
 MAX_MATCHED = 40  # parts matched pairwise
 MAX_DEPTH = 24
 MAX_COMPARISONS = 5000  # of parts, in all: tables of tables multiply
 
-_RELATION = re.compile(r"[=<>]|\\(?:le|ge|ne|approx|sim|simeq|equiv|cong|to|mapsto)(?![a-zA-Z])")
-_LETTER = r"[a-zA-Z](?:_(?:\{\w+\}|\w))?"
-_NAME = rf"{_LETTER}(?:\([a-zA-Z]\))?|\( ?{_LETTER}(?: ?, ?{_LETTER}){{1,5}} ?\)|\\text ?\{{[^{{}}]*\}}|\\[a-z]+"
-_ASSIGNED = re.compile(rf"(?P<name>{_NAME}) ?(?:=|\\in(?![a-zA-Z])) ?(?P<value>.+)")
-_ASSIGNED_RIGHT = re.compile(rf"(?P<value>[^=]+?) ?= ?(?P<name>{_NAME})")
 _WORDS = re.compile(r"[A-Za-z]+(?:[ '-][A-Za-z]+)*")
+_SHORT_WORDS = frozenset(["no", "on", "up", "odd", "off", "out", "one", "two", "all", "old", "new", "act"])
+_SYLLABLE = re.compile("[b-df-hj-np-tv-z][aeiou][b-df-hj-np-tv-z]", re.IGNORECASE)  # as yes, ten, cat
 _CHOICE = re.compile(r"\(? ?([A-Ja-j]) ?[).:]?")
 _LABELLED = re.compile(
     r"(?:\\text ?\{ ?)?\(? ?(?P<letter>[A-J]) ?[).:](?: ?\})?"
@@ -75,7 +73,7 @@ class _Comparison:
         gold_number, answer_number = read_quantity(gold), read_quantity(answer)
         if gold_number is not None and answer_number is not None:
             return gold_number.same(answer_number, self._conventions)
-        if _RELATION.search(gold) or _RELATION.search(answer) or "\\in " in answer:
+        if RELATION.search(gold) or RELATION.search(answer) or "\\in " in answer:
             return self._relations(gold, answer)
         # A number is never a list as well: 5,040 is not 5 and 40.
         gold_items = None if gold_number else read_items(gold)
@@ -86,18 +84,20 @@ class _Comparison:
 
     def _relations(self, gold: str, answer: str) -> bool | None:
         """Compare where at least one side has a relation sign; a chain or a false equation never equals a value."""
-        gold_name, gold_value = _assignment(gold)
-        answer_name, answer_value = _assignment(answer)
+        if (values := without_names(gold, answer)) is not None:
+            return self.equal(*values)
+        gold_name, gold_value = assignment(gold)
+        answer_name, answer_value = assignment(answer)
         if _connectives(gold) | _connectives(answer) == {"and", "or"}:
             return False if _connectives(gold) and _connectives(answer) else None
         if gold_name and answer_name and gold_name != answer_name:
             return False if read_quantity(gold_value) and read_quantity(answer_value) else None
-        gold_open, answer_open = bool(_RELATION.search(gold_value)), bool(_RELATION.search(answer_value))
+        gold_open, answer_open = bool(RELATION.search(gold_value)), bool(RELATION.search(answer_value))
         if not gold_open and not answer_open and (gold_name or answer_name):
             return self.equal(unwrap(gold_value), unwrap(answer_value))
         if len(split_commas(gold)) > 1 or len(split_commas(answer)) > 1:
             return self._solutions(gold, answer) if gold_open or answer_open else None
-        relations = len(_RELATION.findall(gold)), len(_RELATION.findall(answer))
+        relations = len(RELATION.findall(gold)), len(RELATION.findall(answer))
         if 0 < relations[0] < relations[1]:
             return False
         if answer_open and (not relations[0] or read_quantity(gold_value)) and not _SET_LIKE.search(gold_value):
@@ -110,7 +110,7 @@ class _Comparison:
             return True
         names, values = [], []
         for side in (gold, answer):
-            pairs = [_assignment(part) for part in split_commas(side)]
+            pairs = [assignment(part) for part in split_commas(side)]
             names.append({name for name, _ in pairs if name})
             values.append(Items("", tuple(unwrap(value) for _, value in pairs)))
         if len(names[0] | names[1]) > 1:
@@ -187,16 +187,8 @@ class _Comparison:
             return None
         if len(gold_words) > 1 and gold_words.casefold() == answer_words.casefold():
             return True
-        products = not self._wrapped and sorted(gold_words) == sorted(answer_words)
-        return None if products else False
-
-
-def _assignment(text: str) -> tuple[str, str]:
-    """Split `x = 5`, `5 = x` or `x in S` into name and value; ("", text) for anything else."""
-    match = _ASSIGNED.fullmatch(text)
-    if match is None or _RELATION.search(match["value"]):
-        match = _ASSIGNED_RIGHT.fullmatch(text)
-    return (compact(match["name"]), match["value"]) if match else ("", text)
+        products = _product(gold_words) and _product(answer_words) and sorted(gold_words) == sorted(answer_words)
+        return None if products and not self._wrapped else False
 
 
 def _connectives(text: str) -> set[str]:
@@ -226,6 +218,12 @@ def _words(text: str) -> str:
     """The words of a text answer, or "" where it is something else."""
     text = re.sub(r"\\text ?\{([^{}]*)\}", r"\1", text).strip() if "\\text" in text else text
     return text if _WORDS.fullmatch(text) else ""
+
+
+def _product(words: str) -> bool:
+    """Whether up to three letters may be factors, and are no word: `ab` and `xyz`, not `no`, `cat` or `listen`."""
+    letters = words.replace(" ", "")
+    return len(letters) <= 3 and letters.casefold() not in _SHORT_WORDS and not _SYLLABLE.fullmatch(letters)
 
 
 def _any(results: Iterable[bool | None]) -> bool | None:

@@ -19,16 +19,12 @@ MAX_SUM_NUMBER = 100
 MAX_FUNCTION_EXPONENT = 500
 MAX_FUNCTION_DEPTH = 4
 
-_POWER_OF_GROUP = re.compile(r"[)\]}|] ?\^ ?\{? ?([0-9]{1,4})")
-_NAMES = "arc(?:sin|cos|tan)|(?:sin|cos|tan|cot|sec|csc)h?|ln|log|lg|exp|Gamma|zeta"
-_FUNCTION = re.compile(rf"\\(?:{_NAMES})(?![a-zA-Z])")
-_FUNCTION_OR_BRACKET = re.compile(rf"(\\(?:{_NAMES}) ?[\^_]? ?[({{\[])|[()\[\]{{}}]")
-_TINY = re.compile(r"\^ ?[{(]? ?- ?[{(]? ?([0-9]+)")
 _SUM = re.compile(r"\\(?:sum|prod)(?![a-zA-Z])")
 _FORBIDDEN = re.compile(
     r"\\(?:coprod|o?i*int|lim|limsup|liminf|input|include|newcommand|renewcommand|def|let|gdef|edef|catcode"
     r"|csname|write|read|openin|openout|immediate|usepackage)(?![a-zA-Z])"
-    r"|\\begin ?\{ ?(?!(?:[pbvBV]|small)?matrix|array|cases)|__|\\frac ?\{ ?d ?\^|\\frac ?\{ ?\\partial"
+    r"|\\begin ?\{ ?(?!(?:[pbvBV]|small)?matrix|array|cases)|__"
+    r"|\\frac ?\{ ?(?:d ?\^|\\partial|d.*\} ?\{ ?d ?[a-zA-Z\\])"
 )
 _LONG_NUMBER = re.compile(rf"[0-9]{{{MAX_DIGITS + 1}}}")
 _POWER = re.compile(r"(?:\^|\*\*) ?(?:\{|\()? ?[+-]? ?([0-9]+)")

@@ -242,6 +242,10 @@ HOSTILE = {
     "gamma": r"\Gamma(10^9)",
     "repeated question": r"\sum_{k=1}^{10} k",
     "derivative": r"\frac{d^{50}}{dx^{50}} e^x",
+    "first derivative": r"\frac{d}{dx}6x",
+    "upright derivative": r"\frac{\mathrm{d}}{\mathrm{d}x} 6x",
+    "unbraced derivative": r"\frac d{dx} 6x",
+    "derivative above": r"\frac{d(\frac{6}{1}x)}{d x}",
 }
 
 
@@ -260,6 +264,7 @@ def test_guard_refuses(name: str) -> None:
         "e^{-x^2}",
         "5!",
         r"\binom{10}{3}",
+        r"\frac{d}{4}+\frac{dx}{2d}",
         r"\begin{pmatrix}1&2\\3&4\end{pmatrix}",
     ],
 )

@@ -43,6 +43,12 @@ def judge(pool: WorkerPool, gold: str, answer: str, conventions: MathConventions
         (r"(\sqrt{8},1)", r"1,2\sqrt{2}", "wrong"),
         (r"1,2\sqrt{2}", r"(\sqrt{8},1)", "wrong"),
         ("x", r"\left(x+\right.", "wrong"),
+        (r"x=\sqrt{8},y=1", r"2\sqrt{2},1", "correct"),
+        (r"x=\sqrt{8},y=1", r"1,2\sqrt{2}", "wrong"),
+        ("x=1,y=2", "y=2,x=1", "correct"),
+        ("x=1,y=2", "x=2,y=1", "wrong"),
+        ("3^{200}", r"3^{199}\cdot 3", "correct"),
+        (r"\frac{\sqrt2}{3}", "(i,2)", "wrong"),
     ],
 )
 def test_algebra(pool: WorkerPool, gold: str, answer: str, status: str) -> None:
