@@ -22,7 +22,7 @@ _CLAUSE = re.compile(
     re.IGNORECASE,
 )
 _TAKES_BACK = re.compile(r"\b(?:not|wrong|incorrect|false|instead|actually|rather|but|or|negative|could|might)\b", re.I)
-_DENIED = re.compile(r"(?:\bnot|n't|\bnever)[ \t]*(?:\$|\\[(\[])?[ \t]*$", re.IGNORECASE)
+_DENIED = re.compile(r"(?:\bnot|n't|\bnever|\bminus)[ \t]*(?:\$|\\[(\[])?[ \t]*$", re.IGNORECASE)
 _CHOICE = re.compile(r"(?:option|choice)[ \t]+(?=\(?[A-J]\)?(?![A-Za-z0-9]))", re.IGNORECASE)
 _PERCENT = re.compile(r"\s*(?:\\?%|(?:percent|pct)\b)[ \t]*", re.IGNORECASE)
 _SENTENCE_END = re.compile(r"[.!?](?=\s|$)|\*\*")

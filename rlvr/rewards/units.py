@@ -156,6 +156,8 @@ def _in_group(text: str, start: int, begin: int, end: int) -> list[str]:
         unit = before.isdigit() and read_unit(content) is not None
         return [content.strip()] if beside and not unit else []
     words = content.split()
+    if before.isdigit() and after.isdigit() and content.strip() not in ("and", "or"):
+        return [content.strip()]  # 5 feet 6 inches
     if (
         before.isdigit()
         and not _INDEX.search(text[:start])

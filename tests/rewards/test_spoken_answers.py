@@ -35,6 +35,7 @@ def judge(pool: WorkerPool, gold: str, final: str, *, loose: bool) -> str:
         "The answer is 5 million.",
         "The answer is 5 million dollars.",
         "The answer is negative 5.",
+        "The answer is minus 5.",
         "The answer is 5, which is wrong.",
         "The answer is 5, since it could not be 6.",
         "The answer is not $5$.",

@@ -20,6 +20,7 @@ OTHER_NUMBERS = [
     r"5\text{ or six}", r"5\text{ (or 6)}", r"5\text{, 6}", r"5\text{ if x is positive, else six}", r"5\text{6}",
     r"5\mbox{6}", r"5\texttt{6}", r"5\text{ million}", r"5\text{ hundred}", r"5 \text{ thousand dollars}",
     r"5\text{ mil}\text{lion}", r"5\text{ {million}}", r"5\textbf{ squared}", r"5\text{k}", r"5\text{ K}", r"5\text{x}",
+    r"5\text{ feet }6\text{ inches}",
     r"5\text{i}", r"5\text{ plus } x", r"5\text{ twenty-fifths}", r"5\text{ to the sixth power}", r"5\text{ over}7",
 ]  # fmt: skip
 
@@ -131,7 +132,7 @@ def test_units_by_value(text: str, unit: str | None) -> None:
     [
         (r"2\sqrt{3}", {}),
         ("2 sqrt 3", {}),
-        (r"2\text{ sqrt } 3", {"sqrt": 1}),
+        (r"x\text{ sqrt } 3", {"sqrt": 1}),
         (r"x<1 \text{ or } x>5", {}),
         (r"1\text{ or }x", {"or": 1}),
         (r"\text{H}_2\text{O}", {}),
