@@ -12,10 +12,9 @@ from statistics import median
 from processes import descendants, peak_memory
 from table import Row
 
-from rlvr.rewards.extract import find_answer, split_thinking
-from rlvr.rewards.judgement import GraderFailure
-from rlvr.rewards.math_answers import MathAnswers
+from rlvr.rewards.compose import RewardVerifier
 from rlvr.rewards.pool import WorkerPool
+from rlvr.types import Completion, Problem
 
 DEADLINE_S = 2.0
 SLACK_S = 0.5
@@ -46,7 +45,13 @@ BOMBS = (
     '__import__("os").system("id")', "lambda: 5", r"\input{/etc/passwd}", r"\newcommand{\x}{\x\x}\x",
     "\x00\x01", "\ud800",
 )  # fmt: skip
-GOLDS = ("5", r"\frac{x^2-1}{x+1}", r"\sqrt{2}", r"\{1,2,3\}", "x<2")
+# Ordinary to write and without a meaning to algebra, which must say so and not fail.
+MEANINGLESS = (
+    "(i,2)", "[1,i]", "(1+i, 1-i)", "(-i,i)", r"(\sqrt{-1},-i)", r"\min(i,1)", "i<1", r"\lfloor\infty+i!\rfloor",
+    r"5^{\begin{pmatrix}1&2\\3&4\end{pmatrix}}", r"\{(i,1),2\}", r"(i,1)\cup(2,3)", r"\frac{d}{dx}6x",
+)  # fmt: skip
+GOLDS = ("5", r"\frac{x^2-1}{x+1}", r"\sqrt{2}", r"\{1,2,3\}", "x<2", "(i,-i)")
+NESTED = ((2, 8), (2, 16), (2, 24), (2, 32), (3, 6), (3, 8))  # levels and width of two boxes of sets of sets
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,27 +65,42 @@ class Outcome:
 
 def measure_hostile(completions: Sequence[str]) -> list[Row]:
     """Rows for hostile completions through the verifier, and for bombs sent past the guard straight to a worker."""
-    texts = [*completions, *(f"<think>a</think>The answer is $\\boxed{{{bomb}}}$." for bomb in BOMBS)]
-    rows = [_row("hostile answers", _through_the_verifier, texts), _row("bombs past the guard", _past_the_guard, BOMBS)]
+    boxes = [f"\\boxed{{{text}}}" for text in (*BOMBS, *MEANINGLESS)]
+    boxes += [rf"\boxed{{{_nested(*size)}}} or \boxed{{{_nested(*size, leaf='{}.5')}}}" for size in NESTED]
+    boxes += [rf"\boxed{{{_nested(*size, leaf='{}x')}}} or \boxed{{{_nested(*size, leaf='x{}')}}}" for size in NESTED]
+    texts = [*completions, *(f"<think>a</think>The answer is {box}." for box in boxes)]
+    rows = [
+        _row("hostile answers", _through_the_verifier, texts, invalid_allowed=False),
+        _row("bombs past the guard", _past_the_guard, (*BOMBS, *MEANINGLESS), invalid_allowed=True),
+    ]
     left = descendants()
     rows.append(Row(what="processes left behind", figure=str(len(left)), bar="0", reached=not left))
     return rows
 
 
-def _row(what: str, judge: object, texts: Sequence[str]) -> Row:
+def _nested(levels: int, width: int, offset: int = 0, leaf: str = "{}") -> str:
+    """A set of sets of numbers, all different."""
+    if levels == 0:
+        return leaf.format(offset)
+    return r"\{" + ",".join(_nested(levels - 1, width, offset * width + i, leaf) for i in range(width)) + r"\}"
+
+
+def _row(what: str, judge: object, texts: Sequence[str], *, invalid_allowed: bool) -> Row:
     assert callable(judge)
     with peak_memory() as peaks:
         outcomes: list[Outcome] = asyncio.run(judge(texts))
     slowest = max(outcomes, key=lambda outcome: outcome.seconds)
     most_kib = max(peaks.values(), default=0)
     counts = {name: sum(one.status == name for one in outcomes) for name in sorted({one.status for one in outcomes})}
+    invalid = counts.get("invalid", 0)
+    told, wanted = ("", "") if invalid_allowed else (f", {invalid} invalid", ", 0 invalid")
     slow = sum(one.seconds > DEADLINE_S for one in outcomes)
     return Row(
         what=f"{what}: wall time a verdict, p100",
         figure=f"{slowest.seconds:.2f} s (p50 {1000 * median(one.seconds for one in outcomes):.2f} ms), "
-        f"workers at most {most_kib / 1024:.0f} MiB",
-        bar=f"<= {DEADLINE_S:g} s + {SLACK_S:g} s, <= {MEMORY_KIB >> 10} MiB",
-        reached=slowest.seconds <= DEADLINE_S + SLACK_S and most_kib <= MEMORY_KIB,
+        f"workers at most {most_kib / 1024:.0f} MiB{told}",
+        bar=f"<= {DEADLINE_S:g} s + {SLACK_S:g} s, <= {MEMORY_KIB >> 10} MiB{wanted}",
+        reached=slowest.seconds <= DEADLINE_S + SLACK_S and most_kib <= MEMORY_KIB and (invalid_allowed or not invalid),
         notes=[
             f"{len(outcomes)} verdicts: {counts}; {slow} over {DEADLINE_S:g} s; slowest `{slowest.text[-60:]!r}`; "
             f"load of the machine {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores (more starves workers)"
@@ -89,27 +109,26 @@ def _row(what: str, judge: object, texts: Sequence[str]) -> Row:
 
 
 async def _through_the_verifier(texts: Sequence[str]) -> list[Outcome]:
-    pool = WorkerPool("math_verify", workers=2, deadline_s=DEADLINE_S)
-    answers = MathAnswers(pool)
+    verifier = RewardVerifier(thinking="optional", loose_answer=True, workers=2, deadline_s=DEADLINE_S)
     outcomes = []
     try:
-        await answers.judge("(x+1)^2", "x^2+2x+1")  # a worker is up
+        await verifier.verify(_problem("(x+1)^2"), _completion(r"\boxed{x^2+2x+1}"))  # a worker is up
         for gold in GOLDS:
             for text in texts:
                 started = time.monotonic()
-                found = find_answer(split_thinking(text), loose=True)
-                status = found.status if found.answer is None else await _status(answers, gold, found.answer)
-                outcomes.append(Outcome(text, status, time.monotonic() - started))
+                verdict = await verifier.verify(_problem(gold), _completion(text))
+                outcomes.append(Outcome(text, verdict.status, time.monotonic() - started))
     finally:
-        await asyncio.to_thread(pool.close)
+        await verifier.close()
     return outcomes
 
 
-async def _status(answers: MathAnswers, gold: str, answer: str) -> str:
-    try:
-        return (await answers.judge(gold, answer)).status
-    except GraderFailure:  # the pool says "failed" where the machine starved its worker
-        return "invalid"
+def _problem(gold: str) -> Problem:
+    return Problem(id="hostile", question="q", answer=gold)
+
+
+def _completion(text: str) -> Completion:
+    return Completion(token_ids=(), sampler_logprobs=(), versions=(), finish="stop", text=text)
 
 
 async def _past_the_guard(texts: Sequence[str]) -> list[Outcome]:
