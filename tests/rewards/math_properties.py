@@ -115,7 +115,7 @@ def reflexive(text: str, chosen: MathConventions) -> None:
 
 @given(mathlike, mathlike, conventions)
 def symmetric(left: str, right: str, chosen: MathConventions) -> None:
-    """A relation or a base is read from the side of the reference, and a tolerance is relative to it; all else is symmetric."""
+    """Relations and bases are read from the reference's side, and tolerances relative to it; all else is symmetric."""
     assume(not any(sign in normalise(side) for side in (left, right) for sign in ("=", "<", ">", "\\", "_")))
     chosen = MathConventions(ordered_lists=chosen.ordered_lists, percent=chosen.percent, units=chosen.units)
     assert exactly_equal(left, right, chosen) is exactly_equal(right, left, chosen)
