@@ -2,13 +2,14 @@
 
 MBPP (`test_list`), HumanEval (`test`, `entry_point`), contests (`tests`, `input_output` or `public_tests` with inputs
 and outputs; with `fn_name` they are arguments and values), and a plain form (`tests`: assert statements, optional
-`entry_point`).
+`entry_point`). verl's rows hold either form in `reward_model.ground_truth`.
 """
 
 from __future__ import annotations
 
 import ast
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -23,6 +24,7 @@ QUESTION_COLUMNS: Final = ("text", "description")  # those that only code data s
 NO_REFERENCE: Final = "any program that passes the tests"
 _REFERENCES: Final = ("code", "reference", "solution", "answer", "solutions")
 _CASES: Final = ("input_output", "public_tests", "private_tests", "generated_tests")
+_ASSERT: Final = re.compile(r"^\s*assert\b", re.MULTILINE)
 _FUNCTION: Final = "Answer with the whole code in one ```python block."
 _PROGRAM: Final = (
     "Write a Python program that reads standard input and writes standard output. "
@@ -42,9 +44,43 @@ class CodeTask:
 
 
 def is_code(row: Row) -> bool:
-    """Tell by the columns whether a row has tests."""
-    return any(row.get(name) is not None for name in ("test_list", "tests", *_CASES)) or (
-        row.get("test") is not None and row.get("entry_point") is not None
+    """Tell by the columns whether a row has tests; an empty list of cases is none."""
+    return (
+        row.get("test_list") is not None
+        or any(row.get(name) not in (None, []) for name in ("tests", *_CASES))
+        or (row.get("test") is not None and row.get("entry_point") is not None)
+    )
+
+
+def with_tests(row: Row) -> Row:
+    """Return a row whose `ground_truth`, its own or verl's, holds tests with them in the column `tests` too.
+
+    That is cases, or inputs with outputs, or a list of assert statements, as they are or as the text of their JSON.
+    """
+    if is_code(row):
+        return row
+    nested = row.get("reward_model")
+    for cell in (row.get("ground_truth"), nested.get("ground_truth") if isinstance(nested, Mapping) else None):
+        if isinstance(cell, list | Mapping) or (isinstance(cell, str) and cell.lstrip().startswith(("[", "{"))):
+            try:
+                told = _decoded(cell)
+            except BadTest:  # an answer such as {1, 2}
+                continue
+            if _are_tests(told):
+                return {**row, "tests": told}
+    return row
+
+
+def _are_tests(told: object) -> bool:
+    if isinstance(told, Mapping):
+        return "inputs" in told and "outputs" in told
+    return (
+        isinstance(told, list)
+        and bool(told)
+        and (
+            all(isinstance(test, str) and _ASSERT.search(test) for test in told)
+            or all(isinstance(case, Mapping) and "input" in case and "output" in case for case in told)
+        )
     )
 
 

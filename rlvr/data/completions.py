@@ -10,7 +10,7 @@ from typing import Final
 
 from rlvr.data.code_rows import is_code
 from rlvr.data.jsonl import read_rows
-from rlvr.data.rows import QUESTION_COLUMNS, Columns, printable, problem_from_row
+from rlvr.data.rows import QUESTION_COLUMNS, Columns, content_text, printable, problem_from_row
 from rlvr.errors import DataError
 from rlvr.types import Completion, Problem
 
@@ -101,7 +101,7 @@ def _texts(cell: object) -> list[str] | None:
 def _text(cell: object) -> str | None:
     """A text, or what the assistant says in a list of one message."""
     if isinstance(cell, list) and len(cell) == 1 and isinstance(cell[0], dict):
-        cell = cell[0].get("content") if cell[0].get("role", "assistant") == "assistant" else None
+        cell = content_text(cell[0].get("content")) if cell[0].get("role", "assistant") == "assistant" else None
     return cell if isinstance(cell, str) else None
 
 

@@ -1,7 +1,8 @@
 """One row of a file or data set to a Problem: columns, single-turn conversations, answers at the end of a solution.
 
 Beside rlvr's own columns it takes the rows of other tools as they are: TRL's `prompt` as text or messages with
-`answer`, `solution` or `ground_truth`, and verl's `reward_model.ground_truth`. Rows with tests are code problems.
+`answer`, `solution` or `ground_truth`, and verl's `reward_model.ground_truth`. Rows with tests are code problems. A
+message is text, or a list of parts of type "text".
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Final
+from typing import Final, TypeGuard
 
 from rlvr.data import code_rows
 from rlvr.data.options import StrictOptions
@@ -71,12 +72,36 @@ def _at(row: Mapping[str, object], column: str) -> object:
     return held.get(inner) if inner and isinstance(held, Mapping) else None
 
 
+def content_text(content: object) -> object:
+    """Return the parts of a message's content as one text where all are text, as chat templates join them."""
+    if not isinstance(content, list) or not content:
+        return content
+    texts = [part["text"] for part in content if _is_text(part)]
+    return "".join(texts) if len(texts) == len(content) else content
+
+
+def _is_text(part: object) -> TypeGuard[Mapping[str, str]]:
+    return isinstance(part, Mapping) and part.get("type") == "text" and isinstance(part.get("text"), str)
+
+
+def _check_parts(cell: object, *, column: str, where: str) -> None:
+    messages = cell if isinstance(cell, list) else []
+    contents = [message.get("content") for message in messages if isinstance(message, Mapping)]
+    for part in (part for content in contents if isinstance(content, list) for part in content):
+        if not _is_text(part):
+            kind = part.get("type") if isinstance(part, Mapping) else part
+            raise DataError(
+                f"{where}: {printable(column)} has a message with a part of type {json.dumps(kind, default=str)[:40]}; "
+                'only parts {"type": "text", "text": ...} are read: drop the row'
+            )
+
+
 def _message_text(messages: list[object], role: str) -> str | None:
     """The content of the only message of `role`; None for another shape, or a question that is no single turn."""
     told = [message for message in messages if isinstance(message, Mapping)]
     if role == "user" and [message.get("role") for message in told] not in _ASKING:
         return None
-    contents = [message.get("content") for message in told if message.get("role") == role]
+    contents = [content_text(message.get("content")) for message in told if message.get("role") == role]
     return contents[0] if len(contents) == 1 and isinstance(contents[0], str) else None
 
 
@@ -110,6 +135,7 @@ def _cell(row: Mapping[str, object], column: str, *, role: str, where: str, opti
     if cell is None and column not in row:
         columns = printable(", ".join(map(str, row))) or "none"
         raise DataError(f"{where}: no column {column!r} (columns: {columns}); add it or set {option}")
+    _check_parts(cell, column=column, where=where)
     text = _text(cell, role)
     if text is None:
         shown = json.dumps(cell, default=str)[:80]  # ASCII only, controls as escapes
@@ -140,7 +166,7 @@ def _asked(row: Mapping[str, object], columns: Columns) -> str:
 
 def _system(cell: object) -> str:
     first = cell[0] if isinstance(cell, list) and cell else None
-    content = first.get("content") if isinstance(first, Mapping) and first.get("role") == "system" else None
+    content = content_text(first.get("content")) if isinstance(first, Mapping) and first.get("role") == "system" else ""
     return content if isinstance(content, str) else ""
 
 
@@ -164,6 +190,7 @@ def problem_from_row(
     answer. Raises DataError when a column is missing, empty, or neither text, a number nor a single-turn conversation,
     or when it or the id holds a NUL or a lone surrogate.
     """
+    told, row = row, code_rows.with_tests(row)
     asked = _asked(row, columns)
     question = _cell(row, asked, role="user", where=where, option="question_column")
     system = _system(_at(row, asked))
@@ -190,7 +217,7 @@ def problem_from_row(
         answer=answer,
         verifier=named,
         source=source,
-        metadata="" if named == "math" else columns_json(row),
+        metadata="" if named == "math" else columns_json(told),
         system=system,
     )
 

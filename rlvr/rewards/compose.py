@@ -49,7 +49,8 @@ class RewardVerifier:
     """Implements `rlvr.ports.Verifier`: `correct` for a right answer, `format` for well-formed thinking, and shaping.
 
     With thinking "required" an answer counts only after thinking tags that are opened and closed once; they may be
-    empty, which costs the format part alone. A check over its deadline, or one refused, earns nothing.
+    empty, which costs the format part alone. A check over its deadline, or one refused, earns nothing; with `partial` a
+    program earns the share of tests it passed, even where another timed out.
     """
 
     def __init__(
@@ -96,8 +97,9 @@ class RewardVerifier:
                 judged = fault_of(split, found, truncated=False, required=self._required) or judged
         else:
             code = problem.verifier == "code"
-            found = extract_code(split.final, loose=self._loose) if code else find_answer(split, loose=self._loose)
             truncated = completion.finish == "length"
+            loose = self._loose and not truncated  # the last number may be the first half of one
+            found = extract_code(split.final, loose=loose) if code else find_answer(split, loose=loose)
             judged = fault_of(split, found, truncated=truncated, required=self._required) or await check(
                 self._graders, problem, found.answer or ""
             )

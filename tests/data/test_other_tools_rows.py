@@ -13,7 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rlvr.code_tests import CodeTests
 from rlvr.data import hub
+from rlvr.data.code_rows import NO_REFERENCE
 from rlvr.data.completions import CompletionRow, RowColumns, read_completions
 from rlvr.data.rows import Columns, columns_json, final_answer, problem_from_row
 from rlvr.data.sources import load_problems
@@ -50,6 +52,102 @@ def test_forms_of_trl_and_verl(row: dict[str, Any]) -> None:
     problem = read(row)
     assert (problem.question, problem.answer, problem.verifier) == ("What is 6 x 7?", "42", "math")
     assert (problem.metadata, problem.system) == ("", "")
+
+
+CASES = {"inputs": ["1 2\n", "3 4\n"], "outputs": ["3\n", "7\n"]}
+LISTED = [{"input": one, "output": other} for one, other in zip(CASES["inputs"], CASES["outputs"], strict=True)]
+
+
+def verl(truth: Any, **others: Any) -> dict[str, Any]:
+    return {"data_source": "codes", "prompt": [USER], "reward_model": {"ground_truth": truth, "style": "rule"}} | others
+
+
+@pytest.mark.parametrize("given", [CASES, LISTED])
+def test_a_ground_truth_of_cases_is_a_code_problem(given: Any) -> None:
+    for row in (verl(given), verl(json.dumps(given)), {"prompt": [USER], "ground_truth": json.dumps(given)}):
+        problem = read(row)
+        assert (problem.verifier, problem.answer) == ("code", NO_REFERENCE)
+        assert problem.question.startswith("What is 6 x 7?\n\nWrite a Python program that reads standard input")
+        cases = CodeTests.from_json(problem.metadata).cases
+        assert [(case.stdin, case.stdout) for case in cases] == [("1 2\n", "3\n"), ("3 4\n", "7\n")]
+
+
+def test_a_ground_truth_of_calls_or_asserts_is_a_code_problem() -> None:
+    calls = {"fn_name": "add", "inputs": [[1, 2]], "outputs": [[3]]}
+    for truth in (json.dumps(calls), json.dumps(["assert add(1, 2) == 3"]), ["assert add(1, 2) == 3"]):
+        problem = read(verl(truth, solution="def add(a, b):\n    return a + b\n"))
+        assert (problem.verifier, problem.answer) == ("code", "def add(a, b):\n    return a + b\n")
+        (call,) = CodeTests.from_json(problem.metadata).calls
+        assert (call.expression, call.expected) == ("add(1, 2)", "3")
+    with pytest.raises(DataError, match="f:1: unusable tests: 1 inputs but 0 outputs; mend or drop the row"):
+        read(verl('{"inputs": ["1"], "outputs": []}'))
+
+
+@pytest.mark.parametrize(
+    "truth",
+    [
+        "42",
+        "[1, 2]",
+        "{1, 2}",
+        '{"target": 3}',
+        '["a", "b"]',
+        '["assertion"]',
+        '[{"input": "1"}]',
+        "[]",
+        "{",
+        pytest.param("[" * 9**5, id="deep"),
+    ],
+)
+def test_any_other_ground_truth_is_an_answer(truth: str) -> None:
+    problem = read(verl(truth))
+    assert (problem.verifier, problem.answer, problem.metadata) == ("math", truth, "")
+
+
+def test_a_named_verifier_gets_a_ground_truth_of_tests_as_it_is() -> None:
+    row = verl(json.dumps(CASES))
+    assert (read(row, verifier="math").verifier, read(row, verifier="math").answer) == ("math", json.dumps(CASES))
+    problem = read(row, verifier="my.module:f")
+    assert (problem.answer, json.loads(problem.metadata)) == (json.dumps(CASES), row)
+    assert read(row, verifier="code").metadata == read(row).metadata
+
+
+def test_an_empty_list_of_tests_is_none() -> None:
+    problem = read({"question": "6 x 7?", "answer": "42", "tests": [], "public_tests": []})
+    assert (problem.verifier, problem.answer) == ("math", "42")
+    assert read(verl(json.dumps(CASES), tests=[])).verifier == "code"
+
+
+def parts(*texts: str) -> list[dict[str, Any]]:
+    return [{"type": "text", "text": text, "image": None} for text in texts]
+
+
+def test_messages_of_text_parts_are_read(tmp_path: Path) -> None:
+    system, user = {"role": "system", "content": parts("Be brief.")}, {"role": "user", "content": parts("6 x", " 7?")}
+    row = {"prompt": [system, user], "answer": [{"role": "assistant", "content": parts("42")}]}
+    problem = read(row)
+    assert (problem.system, problem.question, problem.answer) == ("Be brief.", "6 x 7?", "42")
+    path = tmp_path / "c.jsonl"
+    path.write_text(json.dumps(row | {"completion": [{"role": "assistant", "content": parts("It is ", "42")}]}) + "\n")
+    (found,) = read_completions(path, RowColumns(), verifier=None)
+    assert isinstance(found, CompletionRow)
+    assert [completion.text for completion in found.completions] == ["It is 42"]
+
+
+@pytest.mark.parametrize(
+    ("part", "told"),
+    [({"type": "image"}, '"image"'), ({"text": "a"}, "null"), ("a", '"a"'), ({"type": "text"}, '"text"')],
+)
+@pytest.mark.parametrize("role", ["system", "user"])
+def test_other_parts_are_refused(role: str, part: Any, told: str) -> None:
+    messages = [SYSTEM, USER]
+    content = {"role": role, "content": [*parts("Look:"), part]}
+    messages = [content if message["role"] == role else message for message in messages]
+    with pytest.raises(DataError) as caught:
+        read({"prompt": messages, "answer": "42"})
+    assert str(caught.value) == (
+        f"f:1: prompt has a message with a part of type {told}; "
+        'only parts {"type": "text", "text": ...} are read: drop the row'
+    )
 
 
 def test_an_answer_goes_before_a_solution_unless_a_column_is_named() -> None:
@@ -159,7 +257,7 @@ def test_a_verifier_given_for_all_stands_in_for_the_problems_own(tmp_path: Path)
 leaves = (
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8) | st.sampled_from(["user", "q\0"])
 )
-keys = st.sampled_from(["role", "content", "ground_truth", "style", "input", "output", "a"])
+keys = st.sampled_from(["role", "content", "type", "text", "ground_truth", "inputs", "outputs", "input", "output", "a"])
 cells = st.recursive(
     leaves, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(keys, inner, max_size=3), max_leaves=8
 )

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from rlvr.code_tests import CodeTests, StdioCase
 from rlvr.errors import RecipeError
 from rlvr.rewards.compose import VERIFIERS, RewardVerifier
 from rlvr.rewards.ready import check_verifier
@@ -176,6 +177,21 @@ def test_functions_of_the_user(required: RewardVerifier) -> None:
 def test_unknown_verifiers_are_told(name: str, hint: str) -> None:
     with pytest.raises(RecipeError, match=hint):
         check_verifier(problem(verifier=name))
+
+
+def test_nothing_is_read_loosely_from_what_the_length_limit_cut_off() -> None:
+    verifier = RewardVerifier(thinking="optional", loose_answer=True, deadline_s=20)
+    try:
+        cut = judge(verifier, "the sum is 42", finish="length")  # 421, had it gone on
+        assert (cut.status, cut.reward, cut.answer) == ("no_answer", 0.0, None)
+        assert cut.detail == "cut off by the length limit before an answer"
+        assert judge(verifier, "the sum is 42", finish="stop").status == "correct"
+        assert judge(verifier, r"\boxed{42} is the sum of 4", finish="length").status == "correct"
+        code = problem(verifier="code", metadata=CodeTests(cases=(StdioCase(stdin="", stdout="4"),)).to_json())
+        assert judge(verifier, "print(4)", of=code, finish="length").status == "no_answer"
+        assert judge(verifier, "print(4)", of=code, finish="stop").status == "correct"
+    finally:
+        asyncio.run(verifier.close())
 
 
 def test_known_verifiers() -> None:
