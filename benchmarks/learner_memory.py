@@ -87,24 +87,29 @@ def full_logprobs(model: Any, batch: Any, temperature: float) -> tuple[Any, Any]
 def step(kind: str, folder: Path, tokens: int, gradients: Path | None) -> dict[str, float]:
     """Take one step and return its peak in bytes and its loss."""
     import torch
+    from transformers import AutoModelForCausalLM
 
     from rlvr.grpo.loss import PolicyObjective
     from rlvr.grpo.presets import PRESETS
     from rlvr.learner.policy import load_policy
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    policy = load_policy(str(folder), dtype=torch.float32, gradient_checkpointing=False).to(device)
-    optimizer = torch.optim.AdamW(policy.parameters(), lr=1e-6, fused=True)
+    if kind == "chunked":
+        policy = load_policy(str(folder), dtype=torch.float32, gradient_checkpointing=False).to(device)
+        model = policy.model
+    else:  # as transformers loads it
+        model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="sdpa").to(device)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-6, fused=True)
     batch = draw_batch(tokens).to(device)
     peak = watch_peak(device)
     if kind == "chunked":
         logprobs, entropy = policy(batch, 0.9)
     else:
-        logprobs, entropy = full_logprobs(policy.model, batch, 0.9)
+        logprobs, entropy = full_logprobs(model, batch, 0.9)
     loss, _ = PolicyObjective(preset=PRESETS["grpo"])(logprobs, entropy, batch)
     loss.backward()
     if gradients is not None:
-        torch.save({name: value.grad.cpu() for name, value in policy.named_parameters()}, gradients)
+        torch.save({name: value.grad.cpu() for name, value in model.named_parameters()}, gradients)
     optimizer.step()
     return {"peak": peak(), "loss": float(loss.detach())}
 
