@@ -18,6 +18,7 @@ from torch import Tensor
 
 from rlvr.batch import Objective, PackedBatch, collate
 from rlvr.learner.buckets import Bucket, pack_buckets
+from rlvr.learner.deepspeed_extensions import build_extensions
 from rlvr.learner.deepspeed_setup import DTYPES, engine_config, load_reference, load_trained, make_optimizer
 from rlvr.learner.logprobs import count_chunks
 from rlvr.learner.microbatch import split_microbatches
@@ -44,6 +45,7 @@ class DeepSpeedRank:
         torch.set_num_threads(settings["threads"])
         self.engine: Any = None
         self.reference: Any = None
+        build_extensions(cpu_optimizer=settings.get("offload") == "optimizer")
         backend = "nccl" if self.device.type == "cuda" else "gloo"
         deepspeed.init_distributed(dist_backend=backend, auto_mpi_discovery=False, verbose=False)
         self.start(settings["path"])

@@ -1,0 +1,23 @@
+import subprocess
+import sys
+from pathlib import Path
+
+from rlvr.learner.deepspeed_extensions import alone
+
+HOLD = """
+import sys, os, signal
+from pathlib import Path
+from rlvr.learner.deepspeed_extensions import alone
+with alone(Path(sys.argv[1])):
+    (Path(sys.argv[1]) / "py" / "part").mkdir(parents=True)
+    (Path(sys.argv[1]) / "py" / "part" / "lock").touch()
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_a_lock_left_by_a_killed_build_is_removed(tmp_path: Path) -> None:
+    subprocess.run([sys.executable, "-c", HOLD, str(tmp_path)], check=False)
+    left = tmp_path / "py" / "part" / "lock"
+    assert left.exists()
+    with alone(tmp_path):
+        assert not left.exists()
