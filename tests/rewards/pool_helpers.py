@@ -23,10 +23,13 @@ def gone(pid: int) -> bool:
         return True
 
 
+elsewhere: set[int] = set()  # children this process had before the test, such as another test's Ray
+
+
 def children(pid: int) -> list[int]:
-    """Every process below `pid`."""
+    """Every process below `pid` but those from `elsewhere` and what they start."""
     found: list[int] = []
     for task in Path(f"/proc/{pid}/task").glob("*/children"):
-        for child in map(int, task.read_text().split()):
+        for child in set(map(int, task.read_text().split())) - elsewhere:
             found += [child, *children(child)]
     return found
