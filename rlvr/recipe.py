@@ -132,7 +132,7 @@ class Sampling(Section):
 
 
 class Evaluation(Section):
-    """How held-out accuracy is measured, before and after every training stage."""
+    """How held-out accuracy is measured, before and after every training stage, on the way where one asks."""
 
     samples: int = Field(4, ge=1, le=1024, description="Samples a problem (k of avg@k, pass@k and maj@k).")
     temperature: float = Field(1.0, ge=0, le=10, description="Sampling temperature; 0 is greedy.")
@@ -191,7 +191,17 @@ class GrpoStage(Section):
     learning_rate: float = Field(gt=0, lt=1, description="Peak learning rate.")
     warmup_updates: int = Field(5, ge=0, description="Updates over which the learning rate rises from zero.")
     checkpoint_every: int = Field(10, ge=1, description="Updates between checkpoints.")
-    keep_checkpoints: int = Field(2, ge=1, description="Newest checkpoints kept.")
+    keep_checkpoints: int = Field(2, ge=1, description="Newest checkpoints kept, beside the best by held-out accuracy.")
+    evaluate_every: int = Field(
+        0, ge=0, description="Updates between held-out evaluations on the way; 0 makes none before the stage's end."
+    )
+
+    @model_validator(mode="after")
+    def _evaluated_are_kept(self) -> GrpoStage:
+        if self.evaluate_every % self.checkpoint_every:
+            every = self.checkpoint_every
+            raise ValueError(f"evaluate_every {self.evaluate_every} must be a multiple of checkpoint_every {every}")
+        return self
 
 
 class TracesStage(Section):

@@ -134,6 +134,12 @@ def test_refusal_names_place_key_value_and_fix(write, override: str, message: st
     assert refused(write(), override) == f"override {override!r}: {message}"
 
 
+def test_what_is_evaluated_on_the_way_is_also_kept(write) -> None:
+    assert load_recipe(write(), ["stages.grpo.evaluate_every=20"]).recipe.stages["grpo"].evaluate_every == 20
+    message = refused(write(), "stages.grpo.evaluate_every=15")
+    assert message.endswith("stages.grpo: evaluate_every 15 must be a multiple of checkpoint_every 10")
+
+
 def test_unknown_preset_lists_the_presets(write) -> None:
     message = refused(write(), "stages.grpo.preset=dapoo")
     assert "stages.grpo.preset: unknown preset 'dapoo'; did you mean 'dapo'? options: grpo, " in message

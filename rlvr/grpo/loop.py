@@ -17,6 +17,7 @@ from typing import Any
 from rlvr.estimates import refuse_invalid
 from rlvr.grpo.credit import uncredited
 from rlvr.grpo.gather import Gatherer
+from rlvr.grpo.heldout import Heldout, Score
 from rlvr.grpo.learn import BatchLearner
 from rlvr.grpo.metrics import group_metrics
 from rlvr.grpo.settings import GrpoSettings
@@ -36,23 +37,26 @@ class GrpoLoop:
         sampler: ScoredSampler,
         checkpoints: Checkpointer,
         tracker: Tracker,
+        score: Score | None = None,
     ) -> None:
         self.settings = settings
         self.learner, self.sampler = learner, sampler
         self.checkpoints, self.tracker = checkpoints, tracker
         self.gatherer = Gatherer(settings=settings, prompts=prompts, sampler=sampler)
         self.batches = BatchLearner(settings=settings, learner=learner, tracker=tracker)
+        self.heldout = Heldout(every=settings.evaluate_every, score=score, learner=learner, sampler=sampler)
 
     async def run(self, state: Mapping[str, Any]) -> None:
         """Take the updates after `state["step"]`; the engines already hold the weights of that step."""
         self.gatherer.restore(state)
         self.batches.non_finite = state.get("non_finite", 0)
         for step in range(state["step"] + 1, self.settings.updates + 1):
-            await self._step(step)
+            accuracy = await self._step(step)
             if step % self.settings.checkpoint_every == 0 or step == self.settings.updates:
-                await self.checkpoints.save(step, {**self.gatherer.state(), "non_finite": self.batches.non_finite})
+                seen = {"non_finite": self.batches.non_finite, "heldout": accuracy}
+                await self.checkpoints.save(step, {**self.gatherer.state(), **seen})
 
-    async def _step(self, step: int) -> None:
+    async def _step(self, step: int) -> float | None:
         settings = self.settings
         began = time.perf_counter()
         gathered = await self.gatherer.gather()
@@ -67,7 +71,9 @@ class GrpoLoop:
         metrics["seconds"] = time.perf_counter() - began
         drawn = sum(len(completion.token_ids) for group in scored for completion in group.group.completions)
         metrics["tokens_per_s"] = drawn / metrics["seconds"]
+        metrics |= await self.heldout.metrics(step)
         self.tracker.log(settings.stage, step, metrics)
+        return metrics.get("heldout_accuracy")
 
     async def _learn(self, groups: Sequence[CreditedGroup], step: int) -> dict[str, float]:
         metrics = await self.batches.learn(groups, step)

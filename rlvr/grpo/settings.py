@@ -44,3 +44,4 @@ class GrpoSettings:
     truncated: Truncated = "train"
     advantage_clip: float | None = None
     curriculum: bool = False
+    evaluate_every: int = 0  # updates; 0: never

@@ -9,6 +9,7 @@ METRICS: dict[str, tuple[str, str]] = {
     "reward": ("reward", ".2f"),
     "accuracy": ("accuracy", ".0%"),
     "probe_accuracy": ("probe accuracy", ".0%"),
+    "heldout_accuracy": ("held-out accuracy", ".0%"),
     "loss": ("loss", ".3g"),
     "completion_tokens": ("tokens", ".0f"),
     "tokens_per_s": ("tokens/s", ",.0f"),

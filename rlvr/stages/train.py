@@ -8,11 +8,12 @@ from dataclasses import replace
 from itertools import islice
 from typing import Any
 
-from rlvr.build import make_chat, make_prompts, materialise, training_params
+from rlvr.build import eval_params, make_chat, make_prompts, materialise, training_params
 from rlvr.data.families import find_family
 from rlvr.distill.collect import read_traces
 from rlvr.distill.imitate import ImitationSettings, imitate
 from rlvr.estimates import refuse_invalid
+from rlvr.eval.evaluate import heldout_accuracy
 from rlvr.grpo.loop import GrpoLoop
 from rlvr.grpo.presets import PRESETS
 from rlvr.grpo.settings import GrpoSettings, KlSettings
@@ -83,7 +84,8 @@ async def coldstart(ctx: StageContext, stage: ColdstartStage) -> dict[str, Any]:
 async def grpo(ctx: StageContext, stage: GrpoStage) -> dict[str, Any]:
     """Reinforcement learning on the newest model."""
     recipe, path = ctx.recipe, ctx.newest
-    prompts = make_prompts(recipe, make_chat(recipe, path), ctx.train)
+    chat = make_chat(recipe, path)
+    prompts, heldout = make_prompts(recipe, chat, ctx.train), make_prompts(recipe, chat, ctx.heldout)
     learner, sampler = await prepare(ctx, path, prompts)
     checkpoints = Checkpoints(ctx.folder.stage(ctx.name) / "checkpoints", learner, keep=stage.keep_checkpoints)
     state = await resume(ctx, checkpoints, learner, sampler)
@@ -104,7 +106,13 @@ async def grpo(ctx: StageContext, stage: GrpoStage) -> dict[str, Any]:
         truncated=stage.truncated,
         advantage_clip=stage.advantage_clip,
         curriculum=stage.curriculum,
+        evaluate_every=stage.evaluate_every,
     )
+
+    async def score(step: int) -> float | None:
+        most, where = recipe.rewards.max_invalid_share, f"{ctx.name} step {step}, held-out problems"
+        return await heldout_accuracy(sampler, heldout, eval_params(recipe), most_invalid=most, where=where)
+
     ctx.journal.view.stage(ctx.name, stage.updates)
     loop = GrpoLoop(
         settings=settings,
@@ -113,6 +121,7 @@ async def grpo(ctx: StageContext, stage: GrpoStage) -> dict[str, Any]:
         sampler=sampler,
         checkpoints=checkpoints,
         tracker=ctx.journal,
+        score=score,
     )
     await loop.run(state)
     return await finish_model(ctx, learner, sampler, stage.updates)

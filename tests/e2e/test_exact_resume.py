@@ -1,7 +1,8 @@
-"""Killed twice and resumed, a run ends with the weights, metrics and completions of an undisturbed one, bit for bit."""
+"""Killed twice and resumed, or never measured on the way, a run ends as the undisturbed one does, bit for bit."""
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -18,11 +19,12 @@ pytestmark = pytest.mark.slow
 RECIPE = Path(__file__).parent / "resume.yaml"
 PATIENCE_S = 500
 UPDATES, KILLED_AT, LEAST_TRAINED = 20, (7, 13), 12
+MEASURED_AT = [6, 12, 18]
 TIMED = ("seconds", "tokens_per_s", "time")  # how metrics that a clock makes begin
 
 
-def launch(runs: Path) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "rlvr.cli", "run", str(RECIPE), "--out", str(runs)]
+def launch(runs: Path, *overrides: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "rlvr.cli", "run", str(RECIPE), *overrides, "--out", str(runs)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment, start_new_session=True
@@ -50,9 +52,23 @@ def untimed(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [{name: value for name, value in row.items() if not name.startswith(TIMED)} for row in rows]
 
 
-def test_killed_and_resumed_it_ends_bit_for_bit_the_same(tmp_path: Path) -> None:
-    through, resumed = (RunFolder(tmp_path / name / "resume") for name in ("through", "resumed"))
-    finish(launch(through.root.parent))
+@pytest.fixture(scope="module")
+def through(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    """A run that nothing disturbs."""
+    folder = RunFolder(tmp_path_factory.mktemp("through") / "resume")
+    finish(launch(folder.root.parent))
+    return folder
+
+
+def same_rollouts_and_weights(one: RunFolder, other: RunFolder) -> None:
+    for step in range(1, UPDATES + 1):
+        assert one.rollouts("grpo", step) == other.rollouts("grpo", step)
+    weights = [folder.stage("grpo") / "model" / "model.safetensors" for folder in (one, other)]
+    assert weights[0].read_bytes() == weights[1].read_bytes()
+
+
+def test_killed_and_resumed_it_ends_bit_for_bit_the_same(through: RunFolder, tmp_path: Path) -> None:
+    resumed = RunFolder(tmp_path / "resume")
     for step in KILLED_AT:
         kill_after(step, launch(resumed.root.parent), resumed)
         assert max(row["step"] for row in resumed.metrics() if row["stage"] == "grpo") < UPDATES
@@ -63,7 +79,21 @@ def test_killed_and_resumed_it_ends_bit_for_bit_the_same(tmp_path: Path) -> None
     assert untimed(list(resumed.metrics())) == rows
     trained = [row for row in rows if row["stage"] == "grpo" and row.get("grad_norm", 0.0) > 0]
     assert len(trained) >= LEAST_TRAINED  # weights moved, so equality says something
-    for step in range(1, UPDATES + 1):
-        assert resumed.rollouts("grpo", step) == through.rollouts("grpo", step)
-    weights = [folder.stage("grpo") / "model" / "model.safetensors" for folder in (through, resumed)]
-    assert weights[0].read_bytes() == weights[1].read_bytes()
+    same_rollouts_and_weights(resumed, through)
+
+
+def test_measuring_on_the_way_changes_nothing(through: RunFolder, tmp_path: Path) -> None:
+    measured = {row["step"]: row["heldout_accuracy"] for row in through.metrics() if "heldout_accuracy" in row}
+    assert list(measured) == MEASURED_AT
+    folders = (through.stage("grpo") / "checkpoints").glob("step-*")
+    states = [json.loads((folder / "state.json").read_text()) for folder in folders]
+    assert {state["step"]: state["heldout"] for state in states}.items() >= {20: None, 18: measured[18]}.items()
+    kept = {state["step"]: state["heldout"] for state in states if state["heldout"] is not None}
+    assert kept == {step: measured[step] for step in kept}
+    assert max(kept.values()) == max(measured.values())  # the best stays
+
+    plain = RunFolder(tmp_path / "resume")
+    finish(launch(tmp_path, "stages.grpo.evaluate_every=0"))
+    rows = [{name: value for name, value in row.items() if name != "heldout_accuracy"} for row in through.metrics()]
+    assert untimed(list(plain.metrics())) == untimed(rows)
+    same_rollouts_and_weights(plain, through)

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from fakes import Call, FakeCheckpointer, FakeLearner, FakeScoredSampler, FakeTracker, half_right, make_prompt
 
+from rlvr.grpo.heldout import Score
 from rlvr.grpo.loop import GrpoLoop
 from rlvr.grpo.presets import PRESETS
 from rlvr.grpo.settings import GrpoSettings
@@ -35,6 +36,7 @@ class Run:
         rewards: Rewards = half_right,
         applied: tuple[bool, ...] = (),
         prompts: Sequence[Prompt] = PROMPTS,
+        score: Score | None = None,
     ) -> None:
         self.calls: list[Call] = []
         self.tracker, self.checkpoints = FakeTracker(), FakeCheckpointer(self.calls)
@@ -46,6 +48,7 @@ class Run:
             sampler=FakeScoredSampler(self.calls, rewards),
             checkpoints=self.checkpoints,
             tracker=self.tracker,
+            score=score,
         )
 
     def go(self, state: dict[str, object] | None = None) -> "Run":
