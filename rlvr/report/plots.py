@@ -15,11 +15,12 @@ import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from rlvr.report.markup import Html
 from rlvr.report.run_folder import RunFolder
 
+PLOTTED = 5  # panels in the picture for documents
 MOST_POINTS = 400  # a curve is averaged down to this many, which keeps a long run's report small
 SMOOTH_FROM = 20  # points from which a moving mean is drawn over the raw curve
 
@@ -57,6 +58,7 @@ class Panel:
     title: str
     metrics: dict[str, str]  # metric -> what the legend calls it
     percent: bool = False
+    least: float = 0.0  # a y axis from zero reaches this far at least
     log: bool = False
     zero: bool = False  # the y axis starts at zero
     exact: bool = False  # set rather than measured, so there is no noise to smooth away
@@ -65,6 +67,7 @@ class Panel:
 PANELS: tuple[Panel, ...] = (
     Panel(title="Reward and accuracy", metrics={"reward": "reward", "accuracy": "accuracy"}, zero=True),
     Panel(title="Accuracy on the probe", metrics={"probe_accuracy": "sampled accuracy"}, percent=True, zero=True),
+    Panel(title="Held-out accuracy", metrics={"heldout_accuracy": "held-out"}, percent=True, zero=True, exact=True),
     Panel(
         title="Length, tokens",
         metrics={"completion_tokens": "completion", "thinking_tokens": "thinking"},
@@ -73,6 +76,7 @@ PANELS: tuple[Panel, ...] = (
     Panel(title="Loss", metrics={"loss": "loss"}),
     Panel(title="Tokens per second", metrics={"tokens_per_s": "tokens/s"}, zero=True),
     Panel(title="Entropy, nats a token", metrics={"entropy": "entropy"}, zero=True),
+    Panel(title="KL to the reference, nats a token", metrics={"kl": "kl"}, zero=True),
     Panel(title="Mismatch of learner and sampler", metrics={"mismatch": "mismatch"}, log=True),
 )
 MORE_PANELS: tuple[Panel, ...] = (
@@ -83,11 +87,37 @@ MORE_PANELS: tuple[Panel, ...] = (
         zero=True,
     ),
     Panel(
-        title="Without signal, invalid",
-        metrics={"zero_signal_groups": "groups without signal", "invalid": "invalid verdicts"},
+        title="Problems seen, by how often solved",
+        metrics={"solved_never": "never", "solved_sometimes": "sometimes", "solved_always": "always"},
+        percent=True,
+        zero=True,
+        exact=True,
+    ),
+    Panel(
+        title="Without signal, missing, invalid",
+        metrics={"zero_signal_groups": "no signal", "missing_groups": "missing", "invalid": "invalid verdicts"},
         zero=True,
     ),
-    Panel(title="Cut short by the length limit", metrics={"truncated": "truncated"}, percent=True, zero=True),
+    Panel(title="Rounds of sampling", metrics={"sample_rounds": "rounds"}, zero=True, least=4.0),
+    Panel(
+        title="Ratios and corrections cut",
+        metrics={"clip_fraction": "ratio outside the clip", "correction_bound": "correction bounded"},
+        percent=True,
+        zero=True,
+        least=0.01,
+    ),
+    Panel(
+        title="Cut short by the length limit",
+        metrics={"truncated": "truncated"},
+        percent=True,
+        zero=True,
+        least=0.05,  # a few truncated completions should look like few
+    ),
+    Panel(
+        title="Busiest expert, times even share",
+        metrics={"router_load": "mean of layers", "router_load_worst_layer": "worst layer"},
+        zero=True,
+    ),
     Panel(title="Learning rate", metrics={"learning_rate": "learning rate"}, zero=True, exact=True),
 )
 
@@ -120,10 +150,10 @@ def panel_svgs(rows: Sequence[dict[str, Any]], panels: Sequence[Panel]) -> Itera
 
 
 def write_plot(folder: RunFolder, path: Path) -> Path:
-    """Write reward, accuracy, lengths and loss of every stage as one picture; the suffix says png or svg."""
+    """Write reward, accuracies, lengths and loss of every stage as one picture; the suffix says png or svg."""
     rows = folder.metrics()
     stages = [name for name in folder.stage_kinds() if any(row["stage"] == name for row in rows)]
-    drawn = [(stage, panel) for stage in stages for panel in PANELS[:4] if _has(panel, _of(rows, stage))]
+    drawn = [(stage, panel) for stage in stages for panel in PANELS[:PLOTTED] if _has(panel, _of(rows, stage))]
     columns = min(3, max(1, len(drawn)))
     lines = max(1, math.ceil(len(drawn) / columns))
     with matplotlib.rc_context(STYLE):
@@ -154,6 +184,9 @@ def _draw(axes: Axes, panel: Panel, rows: Sequence[dict[str, Any]]) -> None:
             _curve(axes, steps, values, label, colour, smooth=not panel.exact and len(values) >= SMOOTH_FROM)
     values = np.concatenate([values for _, values in found.values()])
     _scale(axes, panel, values)
+    first, last = min(row["step"] for row in rows), max(row["step"] for row in rows)
+    margin = max(0.5, 0.05 * (last - first))
+    axes.set_xlim(first - margin, last + margin)  # of the stage, so that panels side by side line up
     axes.set_xlabel("step")
     axes.xaxis.set_major_locator(MaxNLocator(6, integer=True, steps=[1, 2, 2.5, 5, 10]))
     axes.tick_params(length=0)
@@ -180,11 +213,10 @@ def _scale(axes: Axes, panel: Panel, values: np.ndarray) -> None:
         axes.set_yscale("log")
         return
     if panel.zero and values.min() >= 0:
-        least = 0.05 if panel.percent else 0.0  # a few truncated completions should look like few
-        axes.set_ylim(0, max(1.06 * float(values.max()), least) or 1.0)
+        axes.set_ylim(0, max(1.06 * float(values.max()), panel.least) or 1.0)
     axes.ticklabel_format(axis="y", scilimits=(-3, 5))
     if panel.percent:
-        axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{100 * share:.3g}%"))
     axes.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
 
 

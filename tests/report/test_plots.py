@@ -1,5 +1,6 @@
 """Which curves are drawn, and from which numbers."""
 
+import re
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
@@ -32,7 +33,31 @@ def test_panels_are_those_the_stage_has_figures_for(folder: RunFolder) -> None:
     titles = [title for title, _ in panel_svgs(rows, (*PANELS, *more_panels(rows)))]
     assert "Reward and accuracy" in titles
     assert "Reward by part" in titles
-    assert len(titles) == 12
+    assert len(titles) == 18
+
+
+PANEL_OF = {
+    "heldout_accuracy": "Held-out accuracy",
+    "kl": "KL to the reference, nats a token",
+    "solved_sometimes": "Problems seen, by how often solved",
+    "missing_groups": "Without signal, missing, invalid",
+    "sample_rounds": "Rounds of sampling",
+    "clip_fraction": "Ratios and corrections cut",
+    "router_load": "Busiest expert, times even share",
+}
+
+
+@pytest.mark.parametrize(("metric", "title"), PANEL_OF.items())
+def test_a_metric_has_its_panel(metric: str, title: str) -> None:
+    rows = [{"step": 5, metric: 0.25}, {"step": 6}]
+    assert [title for title, _ in panel_svgs(rows, (*PANELS, *more_panels(rows)))] == [title]
+
+
+@pytest.mark.parametrize(("value", "top"), [(0.0, "1%"), (0.002, "1%"), (1.0, "100%")])
+def test_shares_are_in_percent_on_an_axis_that_shows_few_as_few(value: float, top: str) -> None:
+    rows = [{"step": step, "clip_fraction": value} for step in (1, 2)]
+    ((_, svg),) = panel_svgs(rows, more_panels(rows))
+    assert re.findall(r">([\d.]+%)</text>", svg)[-1] == top
 
 
 def test_inline_svg_takes_its_colours_and_size_from_the_page(folder: RunFolder) -> None:
