@@ -12,7 +12,7 @@ from rich.console import Console
 
 from rlvr.errors import ModelError
 from rlvr.plan.make import Placed, make_plan, place
-from rlvr.plan.memory import GIB, activation_bytes, engine_bytes, learner_bytes, logit_bytes, total
+from rlvr.plan.memory import GIB, activation_bytes, engine_bytes, learner_bytes, logit_bytes, offloaded_bytes, total
 from rlvr.plan.shape import KNOWN, find_shape, shape_from_config
 from rlvr.plan.view import show_plan
 from rlvr.recipe import Model, ProblemSet, Recipe, TinyModel
@@ -20,6 +20,8 @@ from rlvr.recipe_file import load_recipe
 
 RECIPES = Path(__file__).parent.parent / "recipes"
 GPU_RECIPES = sorted(path.name for path in RECIPES.glob("*.yaml") if "gpus_per_node" in path.read_text())
+TWO_NODES = "r1_zero_7b_2nodes.yaml"
+KL = "stages.grpo.kl={coefficient: 0.01}"
 GENERATED = ProblemSet(source="generate", name="chained_sums", options={"modulus": 23, "min_steps": 3, "max_steps": 4})
 
 
@@ -171,11 +173,70 @@ def test_batches_and_cache_by_hand() -> None:
     # A token of the cache is 2 x 28 layers x 4 heads x 128 x 2 bytes = 57,344; 48 GiB hold 898,779, 97 x 9216 tokens.
     plan = make_plan(recipe())
     (stage,), (model,) = plan.stages, plan.models
-    assert (stage.sequences, stage.sampled_tokens, stage.microbatches) == (1024, 1024 * 8192, 128)
+    assert (stage.sequences, stage.microbatches) == (1024, 128)
     assert (model.cache_tokens, model.at_once) == (898_779, 97)
-    assert stage.waves == 3  # 1024 / (4 engines x 97)
+    # Preset dapo refills: at most 4 rounds of 1024 completions, each in 3 waves (1024 / (4 engines x 97)).
+    assert (stage.rounds, stage.sampled_tokens, stage.waves) == (4, 4 * 1024 * 8192, 12)
     assert plan.fits
     assert plan.fullest_bytes == max(total(model.learner), total(model.engine))
+
+
+@pytest.mark.parametrize(("preset", "rounds"), [("grpo", 1), ("dapo", 4)])
+def test_only_a_preset_that_refills_samples_more_than_once(preset: str, rounds: int) -> None:
+    (stage,) = make_plan(recipe(f"stages.grpo.preset={preset}")).stages
+    assert (stage.rounds, stage.sampled_tokens, stage.waves) == (rounds, rounds * 8_388_608, rounds * 3)
+
+
+def test_imitation_samples_nothing() -> None:
+    stages = {stage.name: stage for stage in make_plan(recipe(name="quickstart.yaml")).stages}
+    assert (stages["distill"].rounds, stages["distill"].sampled_tokens, stages["distill"].waves) == (0, 0, 0)
+
+
+def test_a_reference_is_one_more_copy_of_the_weights() -> None:
+    # 7,615,616,512 parameters of 2 bytes; a quarter of them a rank under ZeRO-3
+    assert make_plan(recipe()).models[0].learner["reference"] == 0
+    assert make_plan(recipe(KL)).models[0].learner["reference"] == 3_807_808_256
+    whole = make_plan(recipe(KL, "learner.zero_stage=2")).models[0].learner
+    assert whole["reference"] == whole["weights"] == 15_231_233_024
+    adapted = make_plan(recipe(KL, "learner.lora={rank: 2, alpha: 4}")).models[0].learner
+    assert adapted["reference"] == 0
+
+
+def test_the_reference_is_of_the_model_that_the_kl_stage_starts_from() -> None:
+    after = "stages.again={kind: grpo, updates: 1, learning_rate: 1e-4, kl: {coefficient: 0.01}}"
+    built, student = make_plan(recipe(after, name="quickstart.yaml")).models
+    assert built.learner["reference"] == 0
+    assert student.learner["reference"] == student.learner["weights"] == 4 * student.shape.parameters
+    built, student = make_plan(recipe(KL, name="quickstart.yaml")).models
+    assert (built.learner["reference"], student.learner["reference"]) == (4 * built.shape.parameters, 0)
+
+
+def test_what_a_reference_costs_is_told_where_it_does_not_fit() -> None:
+    room = total(make_plan(recipe()).models[0].learner) // GIB + 1  # less than a reference above what the rest takes
+    assert make_plan(recipe(f"cluster.gpu_memory_gib={room}", "engine.kv_cache_gib=20")).fits
+    (line,) = make_plan(recipe(f"cluster.gpu_memory_gib={room}", "engine.kv_cache_gib=20", KL)).wrong
+    assert line.endswith("or leave kl out, or set learner.lora, whose reference takes no memory")
+
+
+def test_memory_of_the_machine_that_offloading_takes_by_hand() -> None:
+    # bfloat16: float32 master, two moments and gradient, and a bfloat16 gradient, 18 bytes a parameter
+    shape = shape_from_config(KNOWN["Qwen/Qwen2.5-7B"], "7B")
+    assert offloaded_bytes(shape, dtype="bfloat16", ranks=4) == 34_270_274_304
+    assert offloaded_bytes(shape, dtype="float32", ranks=1) == 20 * 7_615_616_512
+    assert offloaded_bytes(shape, dtype="bfloat16", ranks=2, lora_rank=2) == 9 * shape.adapter_parameters(2)
+    plan = make_plan(recipe("learner.offload=optimizer"))
+    assert plan.models[0].offloaded == 34_270_274_304
+    assert plan.host_bytes == 4 * 34_270_274_304  # four ranks in the one node
+    # 2 nodes of 8 GPUs, 7 engines: 1 rank beside them and 8 in the other node
+    spread = make_plan(recipe("learner.offload=optimizer", "engine.workers=7", "learner.ranks=9", name=TWO_NODES))
+    assert spread.host_bytes == 8 * (18 * 7_615_616_512 // 9)
+
+
+def test_without_offloading_or_without_gpus_no_other_memory_is_taken() -> None:
+    assert make_plan(recipe()).host_bytes == 0
+    on_cpu = make_plan(recipe("learner.offload=optimizer", "learner.zero_stage=1", name="quickstart.yaml"))
+    assert on_cpu.host_bytes == 0
+    assert on_cpu.models[0].learner["optimizer"] == 16 * on_cpu.models[0].shape.parameters
 
 
 def test_placement_fills_nodes_without_overlap() -> None:
@@ -184,7 +245,7 @@ def test_placement_fills_nodes_without_overlap() -> None:
         Placed(what="learner rank 0", node=0, first=2, last=2),
         Placed(what="learner rank 1", node=0, first=3, last=3),
     )
-    two_nodes = place(recipe(name="r1_zero_7b_2nodes.yaml"))
+    two_nodes = place(recipe(name=TWO_NODES))
     seats = [(placed.node, placed.first) for placed in two_nodes]
     assert len(set(seats)) == 16
     assert {placed.node for placed in two_nodes if placed.what.startswith("learner")} == {1}
@@ -246,10 +307,13 @@ def test_quickstart_fits_8_gib_of_memory() -> None:
 def test_view_shows_figures_and_verdict() -> None:
     console = Console(width=100, record=True, file=open("/dev/null", "w"))  # noqa: SIM115 - lives as long as the test
     show_plan(make_plan(recipe()), console)
-    show_plan(make_plan(recipe("engine.kv_cache_gib=70")), console)
+    show_plan(make_plan(recipe("engine.kv_cache_gib=70", "learner.offload=optimizer", KL)), console)
     text = console.export_text()
-    for figure in ("0-3", "4-7", "8,388,608", "7,615,616,512", "898,779", "fits", "does not fit: an engine GPU"):
+    for figure in ("0-3", "4-7", "33,554,432", "7,615,616,512", "898,779", "fits", "does not fit: an engine GPU"):
         assert figure in text
+    assert text.count("reference") == 1  # of the second plan
+    # 34,270,274,304 bytes a rank, four of them
+    assert "offloaded to CPU memory: 31.9 GiB a learner rank, 127.7 GiB on the node with most of them" in text
 
 
 @pytest.mark.parametrize(

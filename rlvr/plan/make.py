@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import math
 import os
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from rlvr.plan.memory import BYTES, GIB, RUNTIME_CPU, RUNTIME_GPU, engine_bytes, learner_bytes, total
+from rlvr.grpo.gather import ROUNDS
+from rlvr.grpo.presets import PRESETS
+from rlvr.plan.memory import BYTES, GIB, RUNTIME_CPU, RUNTIME_GPU, engine_bytes, learner_bytes, offloaded_bytes, total
 from rlvr.plan.shape import ModelShape, find_shape
 from rlvr.recipe import DistillStage, GrpoStage, Model, Recipe
 from rlvr.recipe_checks import is_colocated
@@ -31,19 +34,21 @@ class ModelPlan:
     shape: ModelShape
     engine: Mapping[str, int]
     learner: Mapping[str, int]
+    offloaded: int  # bytes of one learner rank in its machine's memory, beside a GPU
     cache_tokens: int  # that one engine's key-value cache holds
     at_once: int  # completions of full length one engine runs at once
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StagePlan:
-    """What one optimizer step of a stage costs at most."""
+    """What one optimizer step of a stage costs at most; of a GRPO stage, one update."""
 
     name: str
     sequences: int
-    sampled_tokens: int  # none in imitation
+    rounds: int  # of sampling: more than one where the preset refills, none in imitation
+    sampled_tokens: int  # in all rounds
     microbatches: int  # of one rank
-    waves: int  # full-length completions one engine runs after another
+    waves: int  # full-length completions one engine runs after another, in all rounds
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +60,7 @@ class Plan:
     colocated: bool
     device_bytes: int
     fullest_bytes: int
+    host_bytes: int  # that offloading takes of the memory of the node with most learner ranks
     placement: tuple[Placed, ...]
     models: tuple[ModelPlan, ...]
     stages: tuple[StagePlan, ...]
@@ -69,11 +75,17 @@ class Plan:
 def make_plan(recipe: Recipe) -> Plan:
     """Size a checked recipe; raises ModelError where a model has no readable config."""
     gpus = recipe.cluster.nodes * recipe.cluster.gpus_per_node
-    chosen = {recipe.model.path or "built from scratch": recipe.model}
+    newest = recipe.model.path or "built from scratch"
+    chosen, compared = {newest: recipe.model}, set[str]()  # those a KL compares with a reference
     for name, stage in recipe.stages.items():
         if isinstance(stage, DistillStage):
-            chosen.setdefault(stage.student.path or f"{name} student", stage.student)
-    models = tuple(_model_plan(name, model, recipe) for name, model in chosen.items())
+            newest = stage.student.path or f"{name} student"
+            chosen.setdefault(newest, stage.student)
+        if isinstance(stage, GrpoStage) and stage.kl:
+            compared.add(newest)
+    models = tuple(_model_plan(name, model, recipe, reference=name in compared) for name, model in chosen.items())
+    placement = place(recipe)
+    ranks = Counter(placed.node for placed in placement if placed.what.startswith("learner"))
     room = int(recipe.cluster.gpu_memory_gib * GIB) if gpus else _machine_bytes()
     return Plan(
         name=recipe.name,
@@ -81,7 +93,8 @@ def make_plan(recipe: Recipe) -> Plan:
         colocated=is_colocated(recipe),
         device_bytes=room,
         fullest_bytes=max(held for model in models for _, held, _ in _devices(model, recipe)),
-        placement=place(recipe),
+        host_bytes=max(ranks.values()) * max(model.offloaded for model in models),
+        placement=placement,
         models=models,
         stages=tuple(_stage_plans(recipe, models[0])),
         wrong=tuple(line for model in models for line in _wrong(model, recipe, room)),
@@ -92,12 +105,14 @@ def _machine_bytes() -> int:
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
-def _model_plan(name: str, model: Model, recipe: Recipe) -> ModelPlan:
+def _model_plan(name: str, model: Model, recipe: Recipe, *, reference: bool) -> ModelPlan:
     engine, learner = recipe.engine, recipe.learner
     shape = find_shape(model, recipe.problems.train)
     runtime = RUNTIME_GPU if recipe.cluster.gpus_per_node else RUNTIME_CPU
     per_token = shape.kv_elements(engine.tensor_parallel) * BYTES[engine.dtype]
     cache_tokens = int(engine.kv_cache_gib * GIB) // per_token
+    lora_rank = learner.lora.rank if learner.lora else 0
+    offload = learner.offload == "optimizer" and recipe.cluster.gpus_per_node > 0  # on CPU there is but one memory
     return ModelPlan(
         name=name,
         shape=shape,
@@ -117,9 +132,13 @@ def _model_plan(name: str, model: Model, recipe: Recipe) -> ModelPlan:
             tokens=max(learner.tokens_per_microbatch, engine.max_model_len),
             checkpointing=learner.gradient_checkpointing,
             runtime=runtime,
-            lora_rank=learner.lora.rank if learner.lora else 0,
-            offload=learner.offload == "optimizer" and recipe.cluster.gpus_per_node > 0,
+            lora_rank=lora_rank,
+            offload=offload,
+            reference=reference,
         ),
+        offloaded=offloaded_bytes(shape, dtype=learner.dtype, ranks=learner.ranks, lora_rank=lora_rank)
+        if offload
+        else 0,
         cache_tokens=cache_tokens,
         at_once=min(engine.max_running, cache_tokens // engine.max_model_len),
     )
@@ -156,14 +175,16 @@ def _stage_plans(recipe: Recipe, model: ModelPlan) -> list[StagePlan]:
             sequences = stage.batch_size
         else:
             continue
-        sampled = sequences if isinstance(stage, GrpoStage) else 0
+        rounds = (ROUNDS if PRESETS[stage.preset].refill else 1) if isinstance(stage, GrpoStage) else 0
+        waves = math.ceil(sequences / (recipe.engine.workers * max(1, model.at_once)))
         plans.append(
             StagePlan(
                 name=name,
                 sequences=sequences,
-                sampled_tokens=sampled * recipe.sampling.max_tokens,
+                rounds=rounds,
+                sampled_tokens=rounds * sequences * recipe.sampling.max_tokens,
                 microbatches=math.ceil(math.ceil(sequences / recipe.learner.ranks) / rows),
-                waves=math.ceil(sampled / (recipe.engine.workers * max(1, model.at_once))),
+                waves=rounds * waves,
             )
         )
     return plans
@@ -195,6 +216,8 @@ def _devices(model: ModelPlan, recipe: Recipe) -> list[tuple[str, int, str]]:
     engine, learner = total(model.engine), total(model.learner)
     less_learner = "raise learner.ranks or learner.zero_stage, set learner.gradient_checkpointing, or lower "
     less_learner += "learner.tokens_per_microbatch or engine.max_model_len"
+    if model.learner["reference"]:
+        less_learner += "; or leave kl out, or set learner.lora, whose reference takes no memory"
     less_engine = "lower engine.kv_cache_gib or raise engine.tensor_parallel"
     if recipe.cluster.gpus_per_node == 0:
         held = recipe.engine.workers * engine + recipe.learner.ranks * learner

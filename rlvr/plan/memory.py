@@ -28,12 +28,14 @@ def learner_bytes(
     runtime: int,
     lora_rank: int = 0,
     offload: bool = False,
+    reference: bool = False,
 ) -> dict[str, int]:
     """Return what one learner rank holds at its peak, for micro-batches of `tokens` padded tokens.
 
     AdamW keeps two float32 moments; bfloat16 and every ZeRO stage add a float32 master copy and, during the step, a
     float32 gradient, unless all that is offloaded to another memory. ZeRO 1 shards these over the ranks, 2 the
-    gradients as well, 3 the weights as well. With LoRA only adapters have them.
+    gradients as well, 3 the weights as well. With LoRA only adapters have them. A KL's reference is one more copy of
+    the weights, sharded as they are; with LoRA it is the model without its adapters and costs nothing.
     """
     adapters = shape.adapter_parameters(lora_rank)
     size, parameters = BYTES[dtype], shape.parameters + adapters
@@ -43,6 +45,7 @@ def learner_bytes(
     live = min(parameters, ZERO3_LIVE) * size if zero_stage == 3 else 0
     return {
         "weights": parameters * size // shards[0],
+        "reference": parameters * size // shards[0] if reference and not adapters else 0,
         "gradients": trained * size // shards[1],
         "optimizer": 0 if offload else trained * (8 if plain else 16) // shards[2],
         "communication": live + (min(parameters, ZERO_BUCKET) * size if zero_stage else 0),
@@ -50,6 +53,15 @@ def learner_bytes(
         "logits": logit_bytes(shape, size=size),
         "runtime": runtime,
     }
+
+
+def offloaded_bytes(shape: ModelShape, *, dtype: str, ranks: int, lora_rank: int = 0) -> int:
+    """Return what one rank keeps in its machine's memory where the optimizer is offloaded, sharded from ZeRO 1 on.
+
+    A parameter has its float32 master, two moments and gradient there, and the micro-batches' gradient in `dtype`.
+    """
+    trained = shape.adapter_parameters(lora_rank) or shape.parameters
+    return trained * (4 * 4 + BYTES[dtype]) // ranks
 
 
 def activation_bytes(shape: ModelShape, *, size: int, tokens: int, checkpointing: bool) -> int:

@@ -16,11 +16,18 @@ def show_plan(plan: Plan, console: Console | None = None) -> None:
     room = f"{plan.device_bytes / GIB:.0f} GiB"
     machine = f"GPUs: {plan.gpus} of {room}" if plan.gpus else f"CPU with {room}"
     out.print(f"[bold]{escape(plan.name)}[/] on {machine}" + (", engine and learner share it" * plan.colocated))
-    out.print("\nPlacement", _placement(plan), "\nOne optimizer step, at most", _stages(plan))
+    out.print("\nPlacement", _placement(plan), "\nOne optimizer step (of grpo: one update), at most", _stages(plan))
     for model in plan.models:
         out.print(f"\n{escape(model.name)}, {model.shape.parameters:,} parameters: GiB of one process", _memory(model))
         out.print(f"cache: {model.cache_tokens:,} tokens, {model.at_once} full-length completions at once an engine")
     out.print()
+    if plan.host_bytes:
+        rank = max(model.offloaded for model in plan.models)
+        out.print(
+            f"offloaded to CPU memory: {rank / GIB:.1f} GiB a learner rank, {plan.host_bytes / GIB:.1f} GiB on the "
+            "node with most of them",
+            soft_wrap=True,
+        )
     for line in plan.wrong:
         out.print(f"[bold red]does not fit:[/] {escape(line)}", soft_wrap=True)
     if plan.fits:
@@ -47,11 +54,11 @@ def _placement(plan: Plan) -> Table:
 
 def _stages(plan: Plan) -> Table:
     table = Table()
-    for column in ("stage", "sequences", "sampled tokens", "micro-batches a rank", "waves of engines"):
+    for column in ("stage", "sequences", "micro-batches a rank", "rounds", "sampled tokens", "waves of engines"):
         table.add_column(column, justify="left" if column == "stage" else "right")
     for stage in plan.stages:
-        sampled, waves = (f"{stage.sampled_tokens:,}", str(stage.waves)) if stage.waves else ("-", "-")
-        table.add_row(escape(stage.name), f"{stage.sequences:,}", sampled, str(stage.microbatches), waves)
+        sampling = [str(stage.rounds), f"{stage.sampled_tokens:,}", str(stage.waves)] if stage.rounds else ["-"] * 3
+        table.add_row(escape(stage.name), f"{stage.sequences:,}", str(stage.microbatches), *sampling)
     return table
 
 
@@ -61,7 +68,8 @@ def _memory(model: ModelPlan) -> Table:
     table.add_column("engine", justify="right")
     for part in dict.fromkeys([*model.learner, *model.engine]):
         held = [parts.get(part, 0) for parts in (model.learner, model.engine)]
-        table.add_row(part, *(f"{value / GIB:.2f}" if value else "-" for value in held))
+        if any(held):
+            table.add_row(part, *(f"{value / GIB:.2f}" if value else "-" for value in held))
     table.add_section()
     table.add_row("total", *(f"[bold]{total(parts) / GIB:.2f}[/]" for parts in (model.learner, model.engine)))
     return table
