@@ -28,6 +28,19 @@ def die_with_parent() -> None:
 die_with_parent()
 
 
+def forget_packed_experts(model: Any) -> None:
+    """Let vLLM (0.32) lay experts out for its CPU kernel again when they are loaded again.
+
+    It packs them only where their layer has no kernel yet; of one that has, plain weights would stand where the kernel
+    reads packed ones. A GPU's kernel stays: graphs are captured over it, and it reads weights as they are loaded.
+    """
+    for module in model.modules():
+        method: Any = getattr(module, "quant_method", None)
+        experts = getattr(getattr(method, "moe_kernel", None), "fused_experts", None)
+        if type(experts).__module__.endswith(".cpu_moe"):
+            method.moe_kernel = None
+
+
 class WeightReceiver:
     """Mixed into the worker class by `worker_extension_cls`."""
 
@@ -55,5 +68,6 @@ class WeightReceiver:
             return self._rlvr_crc
         tensors, crc = self._rlvr_tensors, self._rlvr_crc
         del self._rlvr_tensors, self._rlvr_crc
+        forget_packed_experts(self.get_model())  # type: ignore[attr-defined]
         self.reload_weights(weights_iterator=iter(tensors))  # type: ignore[attr-defined]  # the worker's own method
         return crc

@@ -14,6 +14,10 @@ class FakeWorker:
 
     def __init__(self) -> None:
         self.loads: list[dict[str, torch.Tensor]] = []
+        self.model = torch.nn.Linear(1, 1)
+
+    def get_model(self) -> torch.nn.Module:
+        return self.model
 
     def reload_weights(self, *, weights_iterator: Iterator[tuple[str, torch.Tensor]]) -> None:
         self.loads.append(dict(weights_iterator))
