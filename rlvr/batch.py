@@ -9,6 +9,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from rlvr.beginnings import share_beginnings
 from rlvr.types import TrainSequence
 
 
@@ -34,6 +35,7 @@ class PackedBatch:
     advantages: Tensor  # [N] float32, ones for imitation
     old_logprobs: Tensor | None = None  # [N] float32, None where the policy itself is the old one
     reference_logprobs: Tensor | None = None  # [N] float32, None where no KL is asked for
+    routed_experts: Tensor | None = None  # [B, L, bytes a token] uint8, None where the learner's routers choose
 
     def to(self, device: torch.device) -> PackedBatch:
         """Return the batch on `device`."""
@@ -80,7 +82,7 @@ def collate(sequences: Sequence[TrainSequence]) -> PackedBatch:
         flat["advantages"].extend(sequence.advantages or [1.0] * count)
         for name in optional:
             flat[name].extend(getattr(sequence, name))
-    computed, place = _share([sequence.token_ids for sequence in sequences], length)
+    computed, place = share_beginnings([sequence.token_ids for sequence in sequences], length)
     return PackedBatch(
         input_ids=input_ids,
         computed=computed,
@@ -88,29 +90,16 @@ def collate(sequences: Sequence[TrainSequence]) -> PackedBatch:
         predict_from=torch.tensor(predict_from),
         target_ids=torch.tensor(targets),
         segment_ids=torch.tensor(segments),
+        routed_experts=_lay_out_experts(sequences, length) if sequences[0].routed_experts else None,
         **{name: torch.tensor(values, dtype=torch.float32) for name, values in flat.items()},
     )
 
 
-def _share(rows: Sequence[tuple[int, ...]], length: int) -> tuple[Tensor, Tensor]:
-    """Return `computed` and `place`: each row adds what follows the beginning it shares with an earlier one.
-
-    In alphabetical order, no row shares more with any before it than with the one just before it.
-    """
-    computed: list[Tensor] = []
-    place = torch.zeros((len(rows), length), dtype=torch.int64)
-    count, former = 0, -1
-    for row in sorted(range(len(rows)), key=lambda index: rows[index]):
-        needed = len(rows[row]) - 1  # the last token predicts nothing
-        shared = 0 if former < 0 else min(_alike(rows[former], rows[row]), len(rows[former]) - 1, needed)
-        place[row, :shared] = place[former, :shared]
-        place[row, shared:needed] = torch.arange(count, count + needed - shared)
-        computed.append(torch.arange(row * length + shared, row * length + needed))
-        count, former = count + needed - shared, row
-    return torch.cat(computed), place
-
-
-def _alike(one: Sequence[int], other: Sequence[int]) -> int:
-    """Return how many tokens two sequences begin with in common."""
-    pairs = enumerate(zip(one, other, strict=False))
-    return next((index for index, (left, right) in pairs if left != right), min(len(one), len(other)))
+def _lay_out_experts(sequences: Sequence[TrainSequence], length: int) -> Tensor:
+    """[B, L, bytes a token]; zeros where a row is padded and for its last token, which predicts nothing."""
+    width = len(sequences[0].routed_experts) // (len(sequences[0].token_ids) - 1)
+    laid_out = torch.zeros((len(sequences), length, width), dtype=torch.uint8)
+    for row, sequence in enumerate(sequences):
+        own = torch.frombuffer(bytearray(sequence.routed_experts), dtype=torch.uint8).view(-1, width)
+        laid_out[row, : len(sequence.token_ids) - 1] = own
+    return laid_out

@@ -214,6 +214,7 @@ class Crew:
             compile=engine.compile,
             eos_ids=chat.eos_ids,
             seed=self.recipe.seed,
+            routing_replay=engine.routing_replay,
         )
         actor = ray.remote(RolloutWorker).options(
             max_concurrency=10_000, **actor_options(gpus=self._gpu_share(float(engine.tensor_parallel)))

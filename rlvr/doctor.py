@@ -137,6 +137,7 @@ def _sequences(groups: Sequence[ScoredGroup]) -> list[TrainSequence]:
             prompt_length=len(group.group.prompt.token_ids),
             loss_weights=(1.0,) * len(completion.token_ids),
             sampler_logprobs=completion.sampler_logprobs,
+            routed_experts=completion.routed_experts,
         )
         for group in groups
         for completion in group.group.completions

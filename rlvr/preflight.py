@@ -11,6 +11,7 @@ from rlvr.build import make_chat, make_prompts, materialise
 from rlvr.data.families import find_family
 from rlvr.errors import ModelError, RecipeError
 from rlvr.export.hub import check_repo
+from rlvr.learner.routing_replay import REPLAYED
 from rlvr.recipe import ColdstartStage, DistillStage, ExportStage, GrpoStage, Model, Recipe, TracesStage
 from rlvr.report.escape import visible
 from rlvr.rewards.ready import check_golds, check_verifiers
@@ -67,6 +68,11 @@ def _check_folder(recipe: Recipe, path: str) -> None:
     if positions is not None and recipe.engine.max_model_len > positions:
         limit = recipe.engine.max_model_len
         raise RecipeError(f"engine.max_model_len: {limit} is beyond the {positions} positions of {path}; lower it")
+    if recipe.engine.routing_replay and config.model_type not in REPLAYED:
+        raise RecipeError(
+            f"engine.routing_replay: {path} is a {config.model_type}, whose routing is not replayed "
+            f"(that of {', '.join(REPLAYED)} is); leave it out"
+        )
     folder = Path(path)
     if folder.is_dir() and not any(next(folder.glob(pattern), None) for pattern in WEIGHTS):
         raise ModelError(f"model folder {path} holds no safetensors weights; convert them with save_pretrained")

@@ -92,6 +92,7 @@ class Engine(Section):
     kv_cache_gib: float = Field(1.0, gt=0, le=1024, description="Key-value cache of one engine (per GPU on GPUs).")
     max_running: int = Field(64, ge=1, le=4096, description="Completions one engine samples at once.")
     compile: bool = Field(False, description="Compile the engine's graph: slower start, faster sampling.")
+    routing_replay: bool = Field(False, description="The learner sends tokens to the experts the engine used.")
 
 
 class Lora(Section):

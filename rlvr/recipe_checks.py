@@ -65,6 +65,11 @@ def _check_gpus(recipe: Recipe, source: Source) -> None:
     if cluster.gpus_per_node == 0:
         if engine.tensor_parallel > 1:
             raise RecipeError(f"{place}: {engine.tensor_parallel} needs GPUs; set cluster.gpus_per_node, or 1 on CPU")
+        if engine.routing_replay:
+            raise RecipeError(
+                f"{source.at('engine', 'routing_replay')}: vLLM tells which experts it used on GPUs only; "
+                "set cluster.gpus_per_node, or false on CPU"
+            )
         return
     if engine.tensor_parallel > cluster.gpus_per_node:
         raise RecipeError(

@@ -82,7 +82,7 @@ class Completion:
 
     `sampler_logprobs[t]` is the log-probability of `token_ids[t]` in the distribution it was drawn from
     (after temperature). `text` is those tokens decoded, without the closing EOS; `thinking_tokens` counts the tokens of
-    the part inside `<think>...</think>`, for figures only.
+    the part inside `<think>...</think>`, for figures only. `routed_experts` is where the engine tells them.
     """
 
     token_ids: tuple[int, ...]  # [T]
@@ -91,6 +91,7 @@ class Completion:
     finish: Finish
     text: str
     thinking_tokens: int = 0
+    routed_experts: bytes = b""  # [L - 1, layers, experts a token] of uint8 or uint16, prompt and completion
 
     def __post_init__(self) -> None:
         if len(self.token_ids) != len(self.sampler_logprobs):
@@ -177,6 +178,7 @@ class TrainSequence:
     advantages: tuple[float, ...] = ()  # [T], or empty for imitation
     old_logprobs: tuple[float, ...] = ()  # [T], or empty where the policy itself is the old one
     reference_logprobs: tuple[float, ...] = ()  # [T], or empty where no KL is asked for
+    routed_experts: bytes = b""  # of the completion's sampler, or empty where the policy's routers choose
 
     def __post_init__(self) -> None:
         targets = len(self.token_ids) - self.prompt_length

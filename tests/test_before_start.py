@@ -110,3 +110,12 @@ def test_the_doctor_says_what_isolates_programs_where_there_are_any() -> None:
         True,
     )
     assert sandbox_checks(recipe(), [asked(Problem(id="p", question="q", answer="1"))]) == []
+
+
+def test_routing_of_a_dense_model_is_not_replayed() -> None:
+    bad = recipe("cluster.gpus_per_node=8", "engine.routing_replay=true")
+    with pytest.raises(RecipeError) as caught:
+        check_before_start(bad, *problem_sets(bad))
+    assert "is a qwen2, whose routing is not replayed (that of mixtral, olmoe, qwen2_moe, qwen3_moe is)" in str(
+        caught.value
+    )

@@ -36,6 +36,7 @@ def recipe(*overrides: str, name: str = "r1_zero_7b_8gpu.yaml") -> Recipe:
         ("Qwen/Qwen2.5-7B", 7_615_616_512),
         ("Qwen/Qwen2.5-14B", 14_770_033_664),
         ("models/smollm2-135m", 134_515_008),
+        ("Qwen/Qwen3-30B-A3B", 30_532_122_624),
     ],
 )
 def test_parameters_are_those_of_the_published_models(name: str, parameters: int) -> None:
@@ -289,7 +290,7 @@ def test_gpu_recipes_fit_and_say_what_was_not_run(name: str) -> None:
 
 
 def test_there_are_gpu_recipes() -> None:
-    assert len(GPU_RECIPES) == 7
+    assert len(GPU_RECIPES) == 8
 
 
 def test_every_recipe_is_named_after_its_file() -> None:

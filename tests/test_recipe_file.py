@@ -125,6 +125,8 @@ REFUSED = {
     "problems.train.options.a=[1]": "problems.train.options.a: [1] must be text, a number, true or false",
     "stages.eval=": "stages.eval: None must be a mapping of keys ({} for the defaults)",
     "chat.template=none.jinja": f"chat.template: no file 'none.jinja'; give a path from {Path.cwd()}",
+    "engine.routing_replay=true": "engine.routing_replay: vLLM tells which experts it used on GPUs only; "
+    "set cluster.gpus_per_node, or false on CPU",
     "engine.tensor_parallel=2": "engine.tensor_parallel: 2 needs GPUs; set cluster.gpus_per_node, or 1 on CPU",
 }
 

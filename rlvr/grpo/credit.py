@@ -46,6 +46,7 @@ def plain_sequences(groups: Sequence[CreditedGroup]) -> list[TrainSequence]:
             prompt_length=len(group.scored.group.prompt.token_ids),
             loss_weights=(1.0,) * len(completion.token_ids),
             sampler_logprobs=completion.sampler_logprobs,
+            routed_experts=completion.routed_experts,
             advantages=one if isinstance(one, tuple) else (one,) * len(completion.token_ids),
         )
         for group in groups

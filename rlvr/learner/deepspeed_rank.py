@@ -6,6 +6,7 @@ import gc
 import os
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -170,6 +171,7 @@ class DeepSpeedRank:
 
     def reference_logprobs(self, sequences: Sequence[TrainSequence], temperature: float) -> dict[int, list[float]]:
         """Return the same of the model the stage started from: a copy loaded when first asked for, or no adapters."""
+        sequences = [replace(sequence, routed_experts=b"") for sequence in sequences]  # it did not sample them
         if self.settings.get("lora"):
             with adapters_off(self.policy.model):
                 return self._logprobs(self.engine, sequences, temperature)

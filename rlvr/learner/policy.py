@@ -13,6 +13,7 @@ from rlvr.batch import PackedBatch
 from rlvr.errors import ModelError
 from rlvr.learner import rows_attention
 from rlvr.learner.logprobs import CHUNK, target_logprobs
+from rlvr.learner.routing_replay import RoutingReplay
 
 
 class Policy(nn.Module):
@@ -22,11 +23,13 @@ class Policy(nn.Module):
         super().__init__()
         self.model = model
         self.chunk = chunk
+        self.replay = RoutingReplay(model)
 
     def forward(
         self, batch: PackedBatch, temperature: float, chunks: int = 0, entropy_gradient: bool = False
     ) -> tuple[Tensor, Tensor]:
         """Return log-probs and entropies of the batch's targets, float32 [N] each; `chunks` as in `target_logprobs`."""
+        self.replay.follow(batch)
         trunk, head = self.model.get_decoder(), self.model.get_output_embeddings()
         if self.model.config._attn_implementation == rows_attention.NAME:
             hidden = rows_attention.hidden_of_targets(trunk, batch)

@@ -73,7 +73,7 @@ def activation_bytes(shape: ModelShape, *, size: int, tokens: int, checkpointing
     """
     norms = 4 * shape.hidden * size + 4 * shape.hidden * 4
     attention = (3 * shape.heads + 3 * shape.kv_heads) * shape.head_dim * size
-    layer = tokens * (norms + attention + 4 * shape.intermediate * size)
+    layer = tokens * (norms + attention + 4 * shape.intermediate * shape.used_experts * size)
     if checkpointing:
         return tokens * shape.layers * shape.hidden * size + layer
     return shape.layers * layer
@@ -89,7 +89,7 @@ def engine_bytes(
 ) -> dict[str, int]:
     """Return what one GPU of an engine holds (the whole engine on CPU, where `tensor_parallel` is 1)."""
     size = BYTES[dtype]
-    width = 4 * shape.hidden + 2 * shape.intermediate // tensor_parallel
+    width = 4 * shape.hidden + 2 * shape.intermediate * shape.used_experts // tensor_parallel
     return {
         "weights": shape.parameters * size // tensor_parallel,
         "kv cache": int(kv_cache_gib * GIB),

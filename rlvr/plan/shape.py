@@ -13,7 +13,13 @@ from rlvr.errors import ModelError
 from rlvr.recipe import Model, ProblemSet
 
 # Families whose layers are attention + gated MLP + two norms, with: bias on q, k and v; norms on q and k.
-FAMILIES = {"qwen2": (True, False), "qwen3": (False, True), "llama": (False, False), "mistral": (False, False)}
+FAMILIES = {
+    "qwen2": (True, False),
+    "qwen3": (False, True),
+    "qwen3_moe": (False, True),
+    "llama": (False, False),
+    "mistral": (False, False),
+}
 # A built model's tokenizer has every byte, three control tokens and these words, then those of its problem family.
 TINY_BYTES, TINY_CONTROLS = 256, 3
 TINY_WORDS = {"<think>", "</think>", "user", "assistant", "system", "\n"}
@@ -22,7 +28,7 @@ TINY_POSITIONS = 2048
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelShape:
-    """A dense decoder: D hidden, I intermediate, V vocabulary."""
+    """A decoder: D hidden, I intermediate, V vocabulary; of a mixture of experts, I of one expert."""
 
     family: str
     hidden: int
@@ -34,6 +40,8 @@ class ModelShape:
     vocabulary: int
     positions: int
     tied: bool
+    experts: int = 1
+    used_experts: int = 1
 
     @property
     def parameters(self) -> int:
@@ -42,14 +50,16 @@ class ModelShape:
         queries, keys = self.heads * self.head_dim, self.kv_heads * self.head_dim
         attention = 2 * self.hidden * queries + 2 * self.hidden * keys
         attention += (queries + 2 * keys) * bias + 2 * self.head_dim * qk_norm
-        layer = attention + 3 * self.hidden * self.intermediate + 2 * self.hidden
+        router = self.hidden * self.experts if self.experts > 1 else 0
+        layer = attention + router + 3 * self.hidden * self.intermediate * self.experts + 2 * self.hidden
         embeddings = self.vocabulary * self.hidden * (1 if self.tied else 2)
         return embeddings + self.layers * layer + self.hidden
 
     def adapter_parameters(self, rank: int) -> int:
-        """Number of parameters of LoRA adapters beside every linear layer of the blocks."""
+        """Number of parameters of LoRA adapters beside every linear layer of the blocks; experts have none."""
         queries, keys = self.heads * self.head_dim, self.kv_heads * self.head_dim
-        ends = 2 * (self.hidden + queries) + 2 * (self.hidden + keys) + 3 * (self.hidden + self.intermediate)
+        ends = 2 * (self.hidden + queries) + 2 * (self.hidden + keys)
+        ends += 3 * (self.hidden + self.intermediate) if self.experts == 1 else 0
         return self.layers * rank * ends
 
     def kv_elements(self, tensor_parallel: int) -> int:
@@ -76,6 +86,15 @@ def _config_of(hidden: int, intermediate: int, layers: int, heads: int, kv_heads
 _SMALL = {"vocab_size": 151936, "tie_word_embeddings": True, "max_position_embeddings": 32768}
 _7B, _14B = _config_of(3584, 18944, 28, 28, 4), _config_of(5120, 13824, 48, 40, 8)
 _SMOLLM2 = {"model_type": "llama", "vocab_size": 49152, "tie_word_embeddings": True, "max_position_embeddings": 8192}
+_QWEN3_MOE = {
+    "model_type": "qwen3_moe",
+    "vocab_size": 151936,
+    "head_dim": 128,
+    "max_position_embeddings": 40960,
+    "moe_intermediate_size": 768,
+    "num_experts": 128,
+    "num_experts_per_tok": 8,
+}
 KNOWN: dict[str, dict[str, Any]] = {
     "models/smollm2-135m": _config_of(576, 1536, 30, 9, 3, **_SMOLLM2),  # where `rlvr fetch` puts it
     "Qwen/Qwen2.5-0.5B": _config_of(896, 4864, 24, 14, 2, **_SMALL),
@@ -83,6 +102,7 @@ KNOWN: dict[str, dict[str, Any]] = {
     "Qwen/Qwen2.5-7B": _7B,
     "Qwen/Qwen2.5-7B-Instruct": _config_of(3584, 18944, 28, 28, 4, max_position_embeddings=32768),
     "Qwen/Qwen2.5-14B": _14B,
+    "Qwen/Qwen3-30B-A3B": _config_of(2048, 6144, 48, 32, 4, **_QWEN3_MOE),
     "deepseek-ai/DeepSeek-R1-Distill-Qwen-7B": _7B,
     "deepseek-ai/DeepSeek-R1-Distill-Qwen-14B": _14B,
 }
@@ -147,10 +167,11 @@ def shape_from_config(config: Mapping[str, Any], name: str) -> ModelShape:
         raise ModelError(f"model {name!r}: plan cannot size model_type {family!r}; it knows {', '.join(FAMILIES)}")
     try:
         heads, hidden = int(config["num_attention_heads"]), int(config["hidden_size"])
+        mixture = family == "qwen3_moe"
         return ModelShape(
             family=family,
             hidden=hidden,
-            intermediate=int(config["intermediate_size"]),
+            intermediate=int(config["moe_intermediate_size" if mixture else "intermediate_size"]),
             layers=int(config["num_hidden_layers"]),
             heads=heads,
             kv_heads=int(config.get("num_key_value_heads") or heads),
@@ -158,6 +179,8 @@ def shape_from_config(config: Mapping[str, Any], name: str) -> ModelShape:
             vocabulary=int(config["vocab_size"]),
             positions=int(config.get("max_position_embeddings") or 2048),
             tied=bool(config.get("tie_word_embeddings", False)),
+            experts=int(config["num_experts"]) if mixture else 1,
+            used_experts=int(config["num_experts_per_tok"]) if mixture else 1,
         )
     except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
         raise ModelError(f"model {name!r}: config.json has no usable {error}; take the model's own config") from None

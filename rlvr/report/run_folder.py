@@ -119,7 +119,9 @@ class RunFolder:
         number = len(list(folder.glob(f"step-{step:06d}-*"))) + 1
         path = folder / f"step-{step:06d}-{number}.jsonl.zst"
         rows = [dict(metrics), *(dataclasses.asdict(sequence) for sequence in sequences)]
-        path.write_bytes(zstandard.compress("".join(json.dumps(row) + "\n" for row in rows).encode()))
+        path.write_bytes(
+            zstandard.compress("".join(json.dumps(row, default=bytes.hex) + "\n" for row in rows).encode())
+        )
         return str(path)
 
     def rollouts(self, stage: str, step: int) -> list[dict[str, Any]]:

@@ -101,6 +101,7 @@ class RayFleet:
             sampler_logprobs=drawn.sampler_logprobs,
             versions=drawn.versions,
             finish=drawn.finish,
+            routed_experts=drawn.routed_experts,
             text=text,
             thinking_tokens=self.chat.thinking_tokens(prompt.prefill + text),
         )

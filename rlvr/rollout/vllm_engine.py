@@ -24,6 +24,7 @@ class EngineSettings:
     compile: bool
     eos_ids: tuple[int, ...]
     seed: int
+    routing_replay: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +35,7 @@ class Drawn:
     sampler_logprobs: tuple[float, ...]  # [T]
     versions: tuple[VersionSpan, ...]
     finish: Finish
+    routed_experts: bytes = b""  # as in `Completion`
 
 
 def prepare_environment(settings: EngineSettings, *, gpus: bool) -> None:
@@ -79,6 +81,7 @@ class VllmEngine:
                 worker_extension_cls="rlvr.rollout.vllm_worker.WeightReceiver",
                 skip_tokenizer_init=True,
                 disable_log_stats=True,
+                enable_return_routed_experts=settings.routing_replay,
                 seed=settings.seed,
             )
         )
@@ -141,4 +144,5 @@ def _drawn(output: Any) -> Drawn:
         for span in output.weight_versions or ()
     )
     finish: Finish = "length" if output.finish_reason == "length" else "stop"
-    return Drawn(token_ids=token_ids, sampler_logprobs=logprobs, versions=spans, finish=finish)
+    routed = b"" if output.routed_experts is None else output.routed_experts.tobytes()
+    return Drawn(token_ids=token_ids, sampler_logprobs=logprobs, versions=spans, finish=finish, routed_experts=routed)

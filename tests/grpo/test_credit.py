@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 from fakes import make_completion, make_prompt, make_scored, make_verdict
 from hypothesis import given
@@ -91,3 +93,12 @@ def test_credit_of_tokens_reaches_the_sequences() -> None:
     assert [one.advantages for one in found] == [(0.5, -0.25), (1.0, 1.0, 1.0)]
     with pytest.raises(ValueError, match="2 tokens but 1 advantages"):
         CreditedGroup(scored=make_scored([1]), advantages=((0.5,),))
+
+
+def test_experts_of_the_sampler_reach_the_sequences() -> None:
+    scored = make_scored([1, 0], lengths=[2, 1])
+    first, second = scored.group.completions
+    drawn = (replace(first, routed_experts=b"abcd"), second)  # 5 tokens, the last of which was never computed
+    scored = replace(scored, group=replace(scored.group, completions=drawn))
+    found = train_sequences([CreditedGroup(scored=scored, advantages=(1.0, -1.0))], PRESETS["grpo"], max_tokens=10)
+    assert [one.routed_experts for one in found] == [b"abcd", b""]

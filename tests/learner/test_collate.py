@@ -63,7 +63,7 @@ def test_every_beginning_is_computed_once_and_found_by_every_row(rows: list[tupl
 
 def test_moving_keeps_every_field() -> None:
     plain = TrainSequence(token_ids=(1, 2), prompt_length=1, loss_weights=(1.0,))
-    batch = collate([replace(plain, old_logprobs=(-0.5,), reference_logprobs=(-0.7,))])
+    batch = collate([replace(plain, old_logprobs=(-0.5,), reference_logprobs=(-0.7,), routed_experts=b"\3")])
     moved = batch.to(torch.device("cpu"))
     for name in batch.__slots__:
         assert torch.equal(getattr(moved, name), getattr(batch, name))
@@ -72,3 +72,13 @@ def test_moving_keeps_every_field() -> None:
     assert (batch.old_logprobs.item(), batch.reference_logprobs.item()) == pytest.approx((-0.5, -0.7))
     bare = collate([plain]).to(torch.device("cpu"))
     assert (bare.old_logprobs, bare.reference_logprobs) == (None, None)
+
+
+def test_experts_stand_where_their_tokens_do() -> None:
+    # Two rows of 3 and 2 tokens, two bytes of experts a token but the last, which is not computed.
+    long = TrainSequence(token_ids=(1, 2, 3), prompt_length=1, loss_weights=(1.0,) * 2, routed_experts=b"\1\2\3\4")
+    short = TrainSequence(token_ids=(4, 5), prompt_length=1, loss_weights=(1.0,), routed_experts=b"\5\6")
+    laid_out = collate([long, short]).routed_experts
+    assert laid_out is not None
+    assert laid_out.tolist() == [[[1, 2], [3, 4], [0, 0]], [[5, 6], [0, 0], [0, 0]]]
+    assert collate([replace(long, routed_experts=b"")]).routed_experts is None

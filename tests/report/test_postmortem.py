@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import zstandard
@@ -11,6 +12,7 @@ def test_batches_of_a_step_are_kept_side_by_side_and_read_back(tmp_path: Path) -
     sequence = TrainSequence(
         token_ids=(5, 6, 7), prompt_length=1, loss_weights=(0.5, 0.5), sampler_logprobs=(-1.0, -2.0), advantages=(1, 1)
     )
+    sequence = replace(sequence, routed_experts=b"\0\xff")
     folder = RunFolder(tmp_path)
     paths = [Path(folder.write_postmortem("grpo", 12, [sequence], {"loss": loss})) for loss in (float("nan"), 2.0)]
     root = tmp_path / "postmortem" / "grpo"
@@ -19,4 +21,5 @@ def test_batches_of_a_step_are_kept_side_by_side_and_read_back(tmp_path: Path) -
     assert json.loads(first[0])["loss"] != json.loads(first[0])["loss"]
     assert json.loads(second[0]) == {"loss": 2.0}
     fields = {name: tuple(value) if isinstance(value, list) else value for name, value in json.loads(first[1]).items()}
+    fields["routed_experts"] = bytes.fromhex(fields["routed_experts"])
     assert TrainSequence(**fields) == sequence
