@@ -48,6 +48,8 @@ def start_ray(recipe: Recipe) -> None:
         _join(recipe.cluster.address, common)
         return _require_gpus(recipe)
     _stay_on_loopback()
+    # Ray's workers yield to every other program (nice 15); here they are the run, and its drivers only wait for them.
+    os.environ.setdefault(ray_constants.RAY_WORKER_NICENESS, "0")
     if recipe.cluster.gpus_per_node:
         ray.init(include_dashboard=False, **common)
     else:

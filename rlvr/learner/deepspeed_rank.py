@@ -18,6 +18,7 @@ from deepspeed.runtime.zero import GatheredParameters
 from torch import Tensor
 
 from rlvr.batch import Objective, PackedBatch, collate
+from rlvr.learner.allocator import keep_freed_memory
 from rlvr.learner.buckets import Bucket, pack_buckets
 from rlvr.learner.deepspeed_extensions import build_extensions
 from rlvr.learner.deepspeed_setup import DTYPES, engine_config, load_reference, load_trained, make_optimizer
@@ -44,6 +45,8 @@ class DeepSpeedRank:
             RANK=str(rank), WORLD_SIZE=str(world), LOCAL_RANK="0", MASTER_ADDR=address, MASTER_PORT=str(port)
         )
         torch.set_num_threads(settings["threads"])
+        if self.device.type == "cpu":
+            keep_freed_memory()
         self.engine: Any = None
         self.reference: Any = None
         build_extensions(cpu_optimizer=settings.get("offload") == "optimizer")
