@@ -2,11 +2,11 @@
 
 Usage: python benchmarks/presets.py [--presets grpo dapo ...] [--seeds 0 1 2] [--updates 30] [--runs DIR] [--out DIR]
 
-Every run starts from one cold start (that of the quickstart, about 45% held-out accuracy) and differs in preset and seed
-(which prompts, which draws) alone: 32 x 8 completions an update, four optimizer steps, so that ratios and clips have
-something to do. Runs are launched with `rlvr run`; one already in `--runs` is read and not repeated. `--out` gets the
-table as table.md and the curves as curves.png. Exits 1 where a preset did not learn: where the interval of a seed's
-held-out accuracy after training is not wholly above the one before.
+Every run starts from one cold start (that of the quickstart, about 45% held-out accuracy) and differs in preset and
+seed (which prompts, which draws) alone: 32 x 8 completions an update, four optimizer steps, so that ratios and clips
+have something to do. Runs are launched with `rlvr run`; one already in `--runs` is read and not repeated. `--out`
+gets the table as table.md and the curves as curves.png. Exits 1 where a preset did not learn: where the interval of a
+seed's held-out accuracy after training is not wholly above the one before.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 import subprocess
 import sys
 
-# Faults of the second round of allocating, writing and freeing 256 MiB; pages of 4 KiB, or of 2 MiB where the kernel may.
+# Page faults of each of 40 rounds of making and freeing 64 MiB; aligned blocks take some rounds to find their places.
 PROGRAM = """
 import resource, torch
 from rlvr.learner.allocator import keep_freed_memory
@@ -11,10 +11,9 @@ if {keeps}:
     assert keep_freed_memory()
 def faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    torch.ones(64 << 20)
+    torch.ones(16 << 20)
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
-faults()
-print(faults())
+print(sum([faults() for _ in range(40)][-10:]))
 """
 
 
@@ -26,4 +25,4 @@ def faults(*, keeps: bool) -> int:
 
 
 def test_memory_that_was_freed_is_used_again_without_faults() -> None:
-    assert faults(keeps=True) < 50 <= faults(keeps=False)
+    assert faults(keeps=True) < 50 < 10 * 32 <= faults(keeps=False)  # at least one a page, and those may have 2 MiB
