@@ -25,6 +25,7 @@ from table import Row, markdown
 
 END_LOGIT = {"1m": 2.0, "14m": 2.0, "135m": 7.0}  # natural lengths: an end every 40 tokens or so
 BARS = {"even": 0.75, "natural": 0.5}  # of TRL's step
+PHASES = ("sample", "learn", "weights", "keep")
 BARE_BAR, LEARNER_BAR = 1.15, 0.85
 Turn = dict[str, Any]
 
@@ -55,6 +56,9 @@ def play(spec: dict[str, Any], *, steps: int, sides: list[str], logs: Path) -> d
             if bare:
                 turn(bare[1], rows=turn(bare[0])["rows"])
             told = "  ".join(f"{name} {turns[-1]['wall']:.2f}" for name, turns in found.items())
+            if ours:
+                phases = (f"{name} {found['rlvr'][-1][name]:.2f}" for name in PHASES)
+                told += f"  (rlvr: {', '.join(phases)})"
             print(f"# turn {step}: {told}", file=sys.stderr, flush=True)
     finally:
         for player in started:
@@ -78,8 +82,7 @@ def rows_of(found: dict[str, list[Turn]], *, lengths: str) -> list[Row]:
     rows: list[Row] = []
     ours = found.get("rlvr", [])
     if ours:
-        phases = ("sample", "learn", "weights", "keep")
-        told = ", ".join(f"{name} {median(ours, name):.2f}" for name in phases)
+        told = ", ".join(f"{name} {median(ours, name):.2f}" for name in PHASES)
         drawn = [length for turn in ours for length in turn["lengths"]]
         notes = [
             f"completions: median {statistics.median(drawn):.0f}, longest {max(drawn)} tokens; "

@@ -39,7 +39,7 @@ def recipe() -> Recipe:
             "cluster": {"gpus_per_node": SPEC["gpus"]},
             "engine": {
                 "workers": SPEC["workers"],
-                "threads": SPEC["threads"],
+                "threads": max(1, SPEC["threads"] // SPEC["workers"]),
                 "dtype": SPEC["dtype"],
                 "max_model_len": SPEC["context"],
                 "kv_cache_gib": SPEC["kv_cache"] / 2**30,
