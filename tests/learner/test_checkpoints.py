@@ -73,6 +73,40 @@ def test_what_latest_names_is_never_pruned(tmp_path: Path) -> None:
     assert resume(tmp_path) == ({"step": 9}, 9)
 
 
+@pytest.mark.parametrize("content", [None, b"", b"\0" * 11, b"\xff"])
+def test_a_pointer_without_a_name_leads_to_the_newest_that_is_intact(tmp_path: Path, content: bytes | None) -> None:
+    for step in (1, 2, 3):
+        save(tmp_path, step, keep=3)
+    (tmp_path / "step-000003" / "learner.json").write_text("")
+    (tmp_path / "latest").unlink()
+    if content is not None:
+        (tmp_path / "latest").write_bytes(content)
+    state, refused = broken(tmp_path)
+    assert state == {"step": 2}
+    assert refused[0] == f"{tmp_path}/latest names no checkpoint; the newest is step-000003"
+    assert len(refused) == 2
+    save(tmp_path, 3)
+    assert broken(tmp_path) == ({"step": 3}, [])
+
+
+def test_a_pointer_to_what_is_gone_leads_to_what_is_there(tmp_path: Path) -> None:
+    save(tmp_path, 2)
+    (tmp_path / "latest").write_text("step-000001")
+    assert resume(tmp_path) == ({"step": 2}, 2)
+
+
+@pytest.mark.parametrize("content", [None, "", "[]", '{"heldout": "best"}', b"\xff"])
+def test_a_state_that_cannot_be_read_has_no_score_and_fails_no_save(tmp_path: Path, content: str | bytes) -> None:
+    for step, score in ((1, 0.9), (2, 0.5), (3, 0.4)):
+        save(tmp_path, step, keep=3, heldout=score)
+    state = tmp_path / "step-000001" / "state.json"
+    state.unlink()
+    if content is not None:
+        state.write_bytes(content if isinstance(content, bytes) else content.encode())
+    save(tmp_path, 4, keep=1, heldout=0.1)
+    assert names(tmp_path) == ["latest", "step-000002", "step-000004"]
+
+
 def broken(folder: Path) -> tuple[dict[str, object] | None, list[str]]:
     checkpoints = Checkpoints(folder, FakeLearner([]))
     return asyncio.run(checkpoints.resume()), checkpoints.refused
@@ -125,6 +159,8 @@ def test_where_every_one_is_damaged_nothing_begins_anew_by_itself(tmp_path: Path
         UserError, match=r"step-000002 .*learner.json is not what.*step-000001 .*learner.json is missing"
     ):
         resume(tmp_path)
+    with pytest.raises(UserError, match=r"step-000001.damaged; step-000002.damaged; no other is left"):
+        resume(tmp_path)  # nor at the next start
 
 
 @pytest.fixture(scope="module")
@@ -194,6 +230,16 @@ def test_a_full_disk_is_told_in_one_line_and_leaves_the_one_before(tmp_path: Pat
     )
     assert names(tmp_path) == ["latest", "step-000001"]
     assert resume(tmp_path) == ({"step": 1}, 1)
+
+
+def test_a_disk_that_is_full_only_for_the_pointer_is_told_alike(tmp_path: Path) -> None:
+    save(tmp_path, 1)
+    (tmp_path / "latest.part").symlink_to("/dev/full")
+    with pytest.raises(UserError, match=r"no space left for the checkpoint of step 2; .* step-000001, is intact"):
+        save(tmp_path, 2)
+    assert resume(tmp_path) == ({"step": 1}, 1)
+    save(tmp_path, 2)
+    assert names(tmp_path) == ["latest", "step-000001", "step-000002"]
 
 
 def test_torch_does_not_say_that_a_disk_is_full_so_its_free_space_tells(tmp_path: Path) -> None:
