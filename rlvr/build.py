@@ -243,6 +243,6 @@ class Crew:
 def _same_architecture(one: str, other: str) -> bool:
     from transformers import AutoConfig
 
-    left, right = (AutoConfig.from_pretrained(path).to_dict() for path in (one, other))
+    left, right = (AutoConfig.from_pretrained(path, trust_remote_code=False).to_dict() for path in (one, other))
     naming = {"_name_or_path", "transformers_version", "dtype", "torch_dtype", "architectures"}
     return {k: v for k, v in left.items() if k not in naming} == {k: v for k, v in right.items() if k not in naming}
