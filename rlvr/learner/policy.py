@@ -51,14 +51,21 @@ def load_policy(path: str, *, dtype: torch.dtype, gradient_checkpointing: bool, 
     """Load a causal LM from a folder or the hub; raises ModelError when there is none to load.
 
     Only safetensors weights and architectures that transformers itself has: nothing that comes with a model is run.
+    Dropout is off: a ratio of probabilities is of the policy that was sampled from, not of a random part of it.
     """
     from transformers import AutoConfig, AutoModelForCausalLM
 
     try:
         config = AutoConfig.from_pretrained(path, trust_remote_code=False)
+        _without_dropout(config)
         attention = rows_attention.NAME if rows_attention.computes_once(config) else "sdpa"
         model = AutoModelForCausalLM.from_pretrained(
-            path, dtype=dtype, attn_implementation=attention, trust_remote_code=False, use_safetensors=True
+            path,
+            config=config,
+            dtype=dtype,
+            attn_implementation=attention,
+            trust_remote_code=False,
+            use_safetensors=True,
         )
     except (OSError, ValueError) as error:
         reason = str(error).splitlines()[0]
@@ -68,6 +75,14 @@ def load_policy(path: str, *, dtype: torch.dtype, gradient_checkpointing: bool, 
     if gradient_checkpointing:
         model.gradient_checkpointing_enable()
     return Policy(model, chunk=chunk)
+
+
+def _without_dropout(config: Any) -> None:
+    """Set every rate of dropout to zero: `attn_pdrop`, `attention_dropout`, `layerdrop` or whatever its name."""
+    for part in (config, config.get_text_config()):
+        for name, value in part.to_dict().items():
+            if "drop" in name and isinstance(value, float):
+                setattr(part, name, 0.0)
 
 
 def write_config(source: str, folder: Path, *, dtype: torch.dtype) -> None:
