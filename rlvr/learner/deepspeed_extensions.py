@@ -8,7 +8,7 @@ from __future__ import annotations
 import fcntl
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from deepspeed.accelerator import get_accelerator
@@ -29,11 +29,22 @@ def build_extensions(*, cpu_optimizer: bool) -> None:
 
 @contextmanager
 def alone(root: Path) -> Iterator[None]:
-    """Hold the kernel's lock on `root`, which ends with its holder, and remove the files that stand for others'."""
+    """Hold the kernel's lock on `root`, which ends with its holder, and remove lock files that killed builds left."""
     root.mkdir(parents=True, exist_ok=True)
     with (root / "rlvr.lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         for pattern in ("*/lock", "*/*/lock"):
-            for stale in root.glob(pattern):
-                stale.unlink(missing_ok=True)
+            for found in root.glob(pattern):
+                if not _is_open(found):
+                    found.unlink(missing_ok=True)
         yield
+
+
+def _is_open(path: Path) -> bool:
+    """Whether a process of this user and machine has the file open, as a builder has its lock while it builds."""
+    wanted = str(path.resolve())
+    for link in Path("/proc").glob("[0-9]*/fd/*"):
+        with suppress(OSError):  # it ended or was closed meanwhile, or is another user's
+            if os.readlink(link) == wanted:
+                return True
+    return False
