@@ -9,8 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from rlvr.learner.dither import dithered
+
 NAME = "default"  # peft names adapters; a model here has one
 INSIDE = ".base_layer."  # what peft puts into the names of the parameters it wraps
+CHUNK = 2**20  # entries merged at once: what is needed beside the merged weight stays in the processor's cache
 Part = tuple[str, list[nn.Parameter], Callable[[], Tensor]]  # name, what it is made of, and how
 
 
@@ -55,7 +58,8 @@ def merged_parts(model: nn.Module) -> Iterator[Part]:
     """Yield every tensor of the model without adapters, under its plain name, each made when called.
 
     The parameters it is made of come along, since they may have to be gathered first. A tied output head comes under
-    its own name too. A merged weight is W + alpha / r x B A, summed in float32.
+    its own name too. A merged weight is W + alpha / r x B A, summed in float32; in bfloat16 it is rounded with dither,
+    since most steps of training are smaller than half of bfloat16's and would be lost in the nearest.
     """
     layers = _adapted(model)
     for name, parameter in model.named_parameters(remove_duplicate=False):
@@ -65,7 +69,8 @@ def merged_parts(model: nn.Module) -> Iterator[Part]:
         if inside and leaf == "weight":
             layer = layers[owner]
             down, up = layer.lora_A[NAME].weight, layer.lora_B[NAME].weight
-            yield f"{owner}.weight", [parameter, down, up], _merge(parameter, down, up, layer.scaling[NAME])
+            merged = f"{owner}.weight"
+            yield merged, [parameter, down, up], _merge(merged, parameter, down, up, layer.scaling[NAME])
         else:
             yield f"{owner}.{leaf}" if inside else name, [parameter], _itself(parameter)
 
@@ -74,9 +79,18 @@ def _itself(parameter: nn.Parameter) -> Callable[[], Tensor]:
     return lambda: parameter.detach()
 
 
-def _merge(weight: nn.Parameter, down: nn.Parameter, up: nn.Parameter, scale: float) -> Callable[[], Tensor]:
+def _merge(name: str, weight: nn.Parameter, down: nn.Parameter, up: nn.Parameter, scale: float) -> Callable[[], Tensor]:
+    def rows(first: int, last: int) -> Tensor:
+        return weight[first:last].float() + scale * (up[first:last].float() @ down.float())
+
     def make() -> Tensor:
         with torch.no_grad():
-            return (weight.float() + scale * (up.float() @ down.float())).to(weight.dtype)
+            if weight.dtype != torch.bfloat16:
+                return rows(0, len(weight)).to(weight.dtype)
+            merged, width = torch.empty_like(weight), weight.shape[1]
+            step = max(1, CHUNK // width)
+            for first in range(0, len(weight), step):
+                merged[first : first + step] = dithered(rows(first, first + step), name, first * width)
+            return merged
 
     return make
