@@ -40,7 +40,8 @@ ESTIMATORS: dict[KlEstimator, Callable[[Tensor], Tensor]] = {"k1": k1, "k2": k2,
 def kl_penalty(policy_logprobs: Tensor, reference_logprobs: Tensor, weight: Tensor, estimator: KlEstimator) -> Tensor:
     """Return per-token KL [N] with the estimator's value and the gradient of the exact KL in expectation.
 
-    `weight` (no gradient) is p / p_old of each token: 1 on policy, and what keeps the expectation right off it.
+    `weight` (no gradient) is p / p_sampler of each token, bounded as the correction has it: 1 on policy, and what keeps
+    the expectation right off it.
     """
     gap = policy_logprobs - reference_logprobs
     value, through = weight * ESTIMATORS[estimator](gap), weight * k2(gap)

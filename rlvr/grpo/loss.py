@@ -48,12 +48,13 @@ class PolicyObjective:
         per_token = surrogate(ratio, policy_logprobs, batch.advantages, preset.clip_low, preset.clip_high)
         gap = old - batch.sampler_logprobs
         correct = CORRECTIONS[preset.correction]
-        weight = correct(gap, batch.segment_ids, trained, preset.correction_low, preset.correction_high)
+        weight, bounded = correct(gap, batch.segment_ids, trained, preset.correction_low, preset.correction_high)
         per_token = weight * per_token
-        metrics = token_metrics(gap[trained], weight[trained], ratio.detach()[trained], preset)
+        metrics = token_metrics(gap[trained], weight[trained], bounded[trained], ratio.detach()[trained], preset)
         if self.kl:
             assert batch.reference_logprobs is not None  # the loop asks the learner for them
-            kl = kl_penalty(policy_logprobs, batch.reference_logprobs, log_ratio.detach().exp(), self.kl_estimator)
+            since = weight * log_ratio.detach().exp()  # p / p_sampler: the sampler drew the tokens
+            kl = kl_penalty(policy_logprobs, batch.reference_logprobs, since, self.kl_estimator)
             per_token = per_token + self.kl * kl
             metrics["kl"] = kl.detach()[trained].sum()
         if self.entropy:

@@ -29,11 +29,6 @@ def segment_mean(values: Tensor, segment_ids: Tensor, trained: Tensor) -> Tensor
     return _segment_sum(values * trained, segment_ids) / counts
 
 
-def segment_sum(values: Tensor, segment_ids: Tensor, trained: Tensor) -> Tensor:
-    """Sum of `values` over the trained tokens of each segment, at each token of the segment [N]."""
-    return _segment_sum(values * trained, segment_ids)
-
-
 def _segment_sum(values: Tensor, segment_ids: Tensor) -> Tensor:
     sums = torch.zeros(int(segment_ids.max()) + 1, dtype=values.dtype, device=values.device)
     return sums.index_add(0, segment_ids, values)[segment_ids]

@@ -1,22 +1,18 @@
+from dataclasses import replace
 from math import log
 
 import pytest
 import torch
-from fakes import make_completion, make_prompt, make_verdict
-from torch import Tensor
 
-from rlvr.batch import PackedBatch, collate
+from rlvr.batch import PackedBatch
 from rlvr.grpo.corrections import CORRECTIONS
-from rlvr.grpo.credit import credit, train_sequences
 from rlvr.grpo.loss import PolicyObjective
 from rlvr.grpo.presets import PRESETS, CorrectionKind, Preset
-from rlvr.grpo.ratios import segment_mean, segment_sum, sequence_ratio, token_ratio
+from rlvr.grpo.ratios import segment_mean, sequence_ratio, token_ratio
 from rlvr.grpo.surrogates import clipped_surrogate, detached_surrogate
-from rlvr.types import Completion, CompletionGroup, ScoredGroup
 
 PLAIN = Preset(advantage="z_score", reduction="token_mean", clip_high=0.28)
 OBJECTIVE = PolicyObjective(preset=PLAIN)
-MOST = 12  # longest completion allowed
 
 
 def flat_batch(
@@ -71,7 +67,6 @@ def test_segments_by_value() -> None:
     values = torch.tensor([1.0, 3.0, 10.0, 20.0])
     segments, trained = torch.tensor([0, 0, 1, 1]), torch.tensor([True, True, True, False])
     assert segment_mean(values, segments, trained).tolist() == [2.0, 2.0, 10.0, 10.0]
-    assert segment_sum(values, segments, trained).tolist() == [4.0, 4.0, 10.0, 10.0]
 
 
 def test_ratios_by_value() -> None:
@@ -88,15 +83,66 @@ def test_ratios_by_value() -> None:
         ("truncated", 0.0, 2.0, [2.0, 2.0, 0.25, 0.5]),
         ("masked", 0.0, 2.0, [2.0, 0.0, 0.25, 0.5]),
         ("masked", 0.4, 2.0, [2.0, 0.0, 0.0, 0.5]),
-        ("sequence_truncated", 0.0, 2.0, [2.0, 2.0, 0.25, 0.25]),  # 2 x 3; the last token does not train
-        ("sequence_masked", 0.0, 2.0, [0.0, 0.0, 0.25, 0.25]),
-        ("sequence_masked", 0.3, 9.0, [6.0, 6.0, 0.0, 0.0]),
     ],
 )
-def test_corrections_by_value(kind: CorrectionKind, low: float, high: float, expected: list[float]) -> None:
+def test_corrections_of_tokens_by_value(kind: CorrectionKind, low: float, high: float, expected: list[float]) -> None:
     gap = torch.tensor([2.0, 3.0, 0.25, 0.5]).log()
     segments, trained = torch.tensor([0, 0, 1, 1]), torch.tensor([True, True, True, False])
-    assert CORRECTIONS[kind](gap, segments, trained, low, high).tolist() == pytest.approx(expected)
+    weight, _ = CORRECTIONS[kind](gap, segments, trained, low, high)
+    assert weight.tolist() == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("kind", "low", "high", "expected", "bounded"),
+    [
+        # sqrt(2 x 8) = 4, and 0.25 alone: the last token does not train.
+        ("sequence_truncated", 0.0, 5.0, [4.0, 4.0, 0.25, 0.25], [False, False, False, False]),
+        ("sequence_truncated", 0.0, 2.0, [2.0, 2.0, 0.25, 0.25], [True, True, False, False]),
+        ("sequence_truncated", 0.5, 5.0, [4.0, 4.0, 0.5, 0.5], [False, False, True, True]),
+        ("sequence_masked", 0.0, 2.0, [0.0, 0.0, 0.25, 0.25], [True, True, False, False]),
+        ("sequence_masked", 0.3, 5.0, [4.0, 4.0, 0.0, 0.0], [False, False, True, True]),
+    ],
+)
+def test_corrections_of_completions_by_value(
+    kind: CorrectionKind, low: float, high: float, expected: list[float], bounded: list[bool]
+) -> None:
+    gap = torch.tensor([2.0, 8.0, 0.25, 0.5]).log()
+    segments, trained = torch.tensor([0, 0, 1, 1]), torch.tensor([True, True, True, False])
+    weight, found = CORRECTIONS[kind](gap, segments, trained, low, high)
+    assert weight.tolist() == pytest.approx(expected)
+    assert found.tolist() == bounded
+
+
+def test_a_long_completion_keeps_its_weight_under_gspo() -> None:
+    """4,000 tokens at a KL of 1e-3 each: gaps of standard deviation sqrt(2e-3) about -1e-3, log-normally of mean 1."""
+    tokens, rows = 4000, 8
+    gap = -1e-3 + 2e-3**0.5 * torch.randn(tokens * rows, generator=torch.Generator().manual_seed(0))
+    segments = torch.arange(rows).repeat_interleave(tokens)
+    correct, preset = CORRECTIONS[PRESETS["gspo"].correction], PRESETS["gspo"]
+    weight, bounded = correct(gap, segments, gap < 99, preset.correction_low, preset.correction_high)
+    # exp(-1e-3) on average, and 7e-4 about it; the product of the tokens would be exp(-4) in the middle.
+    assert weight.min() > 0.996
+    assert weight.max() < 1.002
+    assert not bounded.any()
+
+
+def test_what_gspos_correction_bounds_is_counted_by_completion() -> None:
+    """Gaps ln 2 and ln 8 of one completion, mean ln 4 > ln 2: both tokens bounded; 0.5 and 0.5 of the other: none."""
+    sampler = [-log(2), -log(8), log(2), log(2)]
+    batch = flat_batch([0.25] * 4, sampler, [1.0, 1.0, 1.0, 1.0], segments=[0, 0, 1, 1])
+    loss, metrics = PolicyObjective(preset=PRESETS["gspo"])(torch.zeros(4), torch.zeros(4), batch)
+    assert metrics["correction_bound"].item() == 2.0
+    assert metrics["correction_weight"].item() == pytest.approx(2 + 2 + 0.5 + 0.5)
+    assert loss.item() == pytest.approx(-0.25 * 5)
+
+
+@pytest.mark.parametrize(("kind", "bounded", "weight"), [("none", 0, 4), ("truncated", 2, 5.5), ("masked", 2, 1.5)])
+def test_what_a_correction_of_tokens_bounds_is_counted(kind: CorrectionKind, bounded: int, weight: float) -> None:
+    batch = flat_batch([0.25] * 4, [-log(3), -log(8), log(2), 0.0], [1.0] * 4)
+    objective = PolicyObjective(preset=replace(PLAIN, correction=kind))
+    _, metrics = objective(torch.zeros(4), torch.zeros(4), batch)
+    assert metrics["correction_bound"].item() == bounded
+    assert metrics["correction_weight"].item() == pytest.approx(weight)  # of 3, 8, 1/2 and 1, at most 2
 
 
 def test_policy_objective_by_value() -> None:
@@ -113,6 +159,7 @@ def test_policy_objective_by_value() -> None:
     assert metrics["sampler_kl"].item() == pytest.approx(0.5)
     assert metrics["clip_fraction"].item() == 0.0
     assert metrics["correction_bound"].item() == 0.0
+    assert metrics["correction_weight"].item() == pytest.approx(2.5)
 
 
 def test_second_update_of_a_batch_is_clipped_against_the_old_policy() -> None:
@@ -143,6 +190,20 @@ def test_kl_and_entropy_join_the_loss() -> None:
     assert entropy.grad.item() == pytest.approx(-0.01)
 
 
+def test_kl_in_the_loss_weighs_tokens_by_policy_over_sampler() -> None:
+    """The sampler drew them: p / p_old = 0.6 / 0.4 times p_old / p_sampler = 0.4 / 0.25 and, at most 2, 0.4 / 0.1."""
+    objective = PolicyObjective(preset=PLAIN, kl=0.1, kl_estimator="k2")
+    policy = torch.tensor([0.6, 0.6]).log().requires_grad_()
+    batch = flat_batch([0.5, 0.5], [log(0.25), log(0.1)], [0.0, 0.0], old=[log(0.4)] * 2, reference=[log(0.3)] * 2)
+    loss, metrics = objective(policy, torch.zeros(2), batch)
+    # d = ln 2, k2 = d^2 / 2; weights 1.5 x 1.6 = 2.4 and 1.5 x 2 = 3
+    assert loss.item() == pytest.approx(0.1 * 0.5 * (2.4 + 3.0) * log(2) ** 2 / 2)
+    assert metrics["kl"].item() == pytest.approx((2.4 + 3.0) * log(2) ** 2 / 2)
+    loss.backward()
+    assert policy.grad is not None
+    assert policy.grad.tolist() == pytest.approx([0.05 * 2.4 * log(2), 0.05 * 3.0 * log(2)])
+
+
 def test_gradient_is_reinforce_where_sampler_and_policy_agree() -> None:
     generator = torch.Generator().manual_seed(0)
     logits = torch.randn(9, 7, generator=generator, requires_grad=True)
@@ -155,62 +216,6 @@ def test_gradient_is_reinforce_where_sampler_and_policy_agree() -> None:
     ours, theirs = (torch.autograd.grad(one, logits, retain_graph=True)[0] for one in (loss, reinforce))
     torch.testing.assert_close(ours, theirs, atol=1e-7, rtol=1e-5)
     assert loss.item() == pytest.approx(-advantages.mean().item(), abs=1e-6)
-
-
-def trl_loss(
-    policy: Tensor, old: Tensor, sampler: Tensor, advantages: Tensor, mask: Tensor, *, kind: str, preset: Preset
-) -> Tensor:
-    """trl 1.16, GRPOTrainer._compute_loss and its importance sampling corrections; [B, T], advantages [B, 1]."""
-    gap = (old - sampler) * mask
-    level = gap.sum(-1, keepdim=True) if preset.correction.startswith("sequence") else gap
-    correction = torch.clamp(torch.exp(level), max=2.0)
-    log_ratio = policy - old
-    if kind == "gspo":
-        log_ratio = ((log_ratio * mask).sum(-1) / mask.sum(-1).clamp(min=1.0)).unsqueeze(-1)
-    coef_1 = torch.exp(log_ratio)
-    if kind == "cispo":
-        per_token_loss = -torch.clamp(coef_1, max=1 + preset.clip_high).detach() * advantages * policy
-    else:
-        coef_2 = torch.clamp(coef_1, 1 - preset.clip_low, 1 + preset.clip_high)
-        per_token_loss = -torch.min(coef_1 * advantages, coef_2 * advantages)
-    per_token_loss = per_token_loss * correction
-    if kind in ("grpo", "gspo"):
-        return ((per_token_loss * mask).sum(-1) / mask.sum(-1).clamp(min=1.0)).mean()
-    if kind == "dr_grpo":
-        return (per_token_loss * mask).sum() / (per_token_loss.size(0) * MOST)
-    return (per_token_loss * mask).sum() / mask.sum()  # num_items_in_batch of one process and one window
-
-
-@pytest.mark.parametrize("drift", [0.0, 0.3])
-@pytest.mark.parametrize("kind", ["grpo", "dr_grpo", "dapo", "gspo", "cispo", "rloo"])
-def test_loss_and_gradient_equal_trl(kind: str, drift: float) -> None:
-    preset = PRESETS[kind]
-    generator = torch.Generator().manual_seed(1)
-    lengths, rewards = [5, 2, 12, 7], [1.0, 0.0, 0.0, 1.1]
-    policy = -3 * torch.rand(4, MOST, generator=generator)
-    old = policy + drift * torch.randn(4, MOST, generator=generator) if drift else policy.clone()
-    sampler = old + 0.8 * torch.randn(4, MOST, generator=generator)
-    policy.requires_grad_()
-    mask = torch.arange(MOST) < torch.tensor(lengths).unsqueeze(-1)
-    completions = []
-    for row, length in enumerate(lengths):
-        one = make_completion(length)
-        fields = {name: getattr(one, name) for name in one.__slots__}
-        completions.append(Completion(**{**fields, "sampler_logprobs": tuple(sampler[row, :length].tolist())}))
-    group = CompletionGroup(prompt=make_prompt(), completions=tuple(completions))
-    scored = credit(ScoredGroup(group=group, verdicts=tuple(make_verdict(reward) for reward in rewards)), preset)
-    assert scored is not None
-    sequences = train_sequences([scored], preset, max_tokens=MOST)
-    batch = collate(sequences)
-    held = {name: getattr(batch, name) for name in batch.__slots__}
-    batch = PackedBatch(**{**held, "old_logprobs": old[mask] if drift else None})
-    ours, _ = PolicyObjective(preset=preset)(policy[mask], torch.zeros(int(mask.sum())), batch)
-    advantages = torch.tensor([row.advantages[0] for row in sequences]).unsqueeze(-1)
-    theirs = trl_loss(policy, old, sampler, advantages, mask, kind=kind, preset=preset)
-    torch.testing.assert_close(ours, theirs, atol=1e-6, rtol=1e-5)
-    mine, other = (torch.autograd.grad(one, policy)[0] for one in (ours, theirs))
-    torch.testing.assert_close(mine, other, atol=1e-6, rtol=1e-5)
-    assert mine.abs().sum() > 0.01
 
 
 def test_a_whole_group_against_numbers_worked_by_hand() -> None:
