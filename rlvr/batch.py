@@ -90,13 +90,15 @@ def collate(sequences: Sequence[TrainSequence]) -> PackedBatch:
         predict_from=torch.tensor(predict_from),
         target_ids=torch.tensor(targets),
         segment_ids=torch.tensor(segments),
-        routed_experts=_lay_out_experts(sequences, length) if sequences[0].routed_experts else None,
+        routed_experts=_lay_out_experts(sequences, length) if any(one.routed_experts for one in sequences) else None,
         **{name: torch.tensor(values, dtype=torch.float32) for name, values in flat.items()},
     )
 
 
 def _lay_out_experts(sequences: Sequence[TrainSequence], length: int) -> Tensor:
     """[B, L, bytes a token]; zeros where a row is padded and for its last token, which predicts nothing."""
+    if not all(sequence.routed_experts for sequence in sequences):
+        raise ValueError(f"some of {len(sequences)} sequences bring the experts to replay and some do not")
     width = len(sequences[0].routed_experts) // (len(sequences[0].token_ids) - 1)
     laid_out = torch.zeros((len(sequences), length, width), dtype=torch.uint8)
     for row, sequence in enumerate(sequences):

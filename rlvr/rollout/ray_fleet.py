@@ -14,7 +14,8 @@ import ray
 
 from rlvr.ports import WeightSource
 from rlvr.rollout.chat import Chat
-from rlvr.rollout.vllm_engine import Drawn, EngineSettings
+from rlvr.rollout.vllm_drawn import Drawn
+from rlvr.rollout.vllm_engine import EngineSettings
 from rlvr.types import Completion, CompletionGroup, Prompt, SamplingParams
 
 

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rlvr.types import Finish, SamplingParams, VersionSpan
+from rlvr.rollout.vllm_drawn import Drawn, read_drawn
+from rlvr.types import SamplingParams
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,17 +26,6 @@ class EngineSettings:
     eos_ids: tuple[int, ...]
     seed: int
     routing_replay: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Drawn:
-    """One completion as the engine drew it, before it is decoded."""
-
-    token_ids: tuple[int, ...]  # [T], the closing end-of-turn token included
-    sampler_logprobs: tuple[float, ...]  # [T]
-    versions: tuple[VersionSpan, ...]
-    finish: Finish
-    routed_experts: bytes = b""  # as in `Completion`
 
 
 def prepare_environment(settings: EngineSettings, *, gpus: bool) -> None:
@@ -112,7 +102,8 @@ class VllmEngine:
         final: Any = None
         async for output in self.engine.generate(prompt, wanted, request_id=str(self.requests)):
             final = output
-        return tuple(_drawn(output) for output in sorted(final.outputs, key=lambda output: output.index))
+        outputs = sorted(final.outputs, key=lambda output: output.index)
+        return tuple(read_drawn(output, routing_replay=self.settings.routing_replay) for output in outputs)
 
     async def update_weights(self, buckets: Sequence[tuple[list[Any], Any]], version: int) -> int:
         """Replace all weights and drop the prefix cache; returns the CRC of the bytes the worker received."""
@@ -134,15 +125,3 @@ class VllmEngine:
     def shutdown(self) -> None:
         """End the engine's processes."""
         self.engine.shutdown()
-
-
-def _drawn(output: Any) -> Drawn:
-    token_ids = tuple(int(token) for token in output.token_ids)
-    logprobs = tuple(step[token].logprob for step, token in zip(output.logprobs, token_ids, strict=True))
-    spans = tuple(
-        VersionSpan(policy_version=int(span.version), start=span.start, end=span.end)
-        for span in output.weight_versions or ()
-    )
-    finish: Finish = "length" if output.finish_reason == "length" else "stop"
-    routed = b"" if output.routed_experts is None else output.routed_experts.tobytes()
-    return Drawn(token_ids=token_ids, sampler_logprobs=logprobs, versions=spans, finish=finish, routed_experts=routed)

@@ -82,3 +82,6 @@ def test_experts_stand_where_their_tokens_do() -> None:
     assert laid_out is not None
     assert laid_out.tolist() == [[[1, 2], [3, 4], [0, 0]], [[5, 6], [0, 0], [0, 0]]]
     assert collate([replace(long, routed_experts=b"")]).routed_experts is None
+    for mixed in ([long, replace(short, routed_experts=b"")], [replace(long, routed_experts=b""), short]):
+        with pytest.raises(ValueError, match="some of 2 sequences bring the experts to replay and some do not"):
+            collate(mixed)
