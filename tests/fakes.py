@@ -43,11 +43,15 @@ def make_verdict(reward: float | None, **parts: float) -> Verdict:
 
 
 def make_scored(
-    rewards: Sequence[float | None], *, lengths: Sequence[int] | None = None, prompt: Prompt | None = None
+    rewards: Sequence[float | None],
+    *,
+    lengths: Sequence[int] | None = None,
+    prompt: Prompt | None = None,
+    finish: Finish = "stop",
 ) -> ScoredGroup:
     lengths = lengths or [2] * len(rewards)
     group = CompletionGroup(
-        prompt=prompt or make_prompt(), completions=tuple(make_completion(length) for length in lengths)
+        prompt=prompt or make_prompt(), completions=tuple(make_completion(length, finish=finish) for length in lengths)
     )
     return ScoredGroup(group=group, verdicts=tuple(make_verdict(reward) for reward in rewards))
 
@@ -57,17 +61,24 @@ def half_right(prompt: Prompt, params: SamplingParams) -> list[float | None]:
 
 
 class FakeScoredSampler:
-    """Yields groups last prompt first; `rewards(prompt, params)` says how each was judged."""
+    """Yields groups last prompt first; `rewards(prompt, params)` says how each was judged.
+
+    All completions of the problems of `cut` met the length limit.
+    """
 
     def __init__(
-        self, calls: list[Call], rewards: Callable[[Prompt, SamplingParams], list[float | None]] = half_right
+        self,
+        calls: list[Call],
+        rewards: Callable[[Prompt, SamplingParams], list[float | None]] = half_right,
+        cut: Sequence[str] = (),
     ) -> None:
-        self.calls, self.rewards = calls, rewards
+        self.calls, self.rewards, self.cut = calls, rewards, cut
 
     async def scored_groups(self, prompts: Sequence[Prompt], params: SamplingParams) -> AsyncIterator[ScoredGroup]:
         self.calls.append(("sample", tuple(prompt.problem.id for prompt in prompts), params.seed))
         for prompt in reversed(prompts):
-            yield make_scored(self.rewards(prompt, params), prompt=prompt)
+            finish: Finish = "length" if prompt.problem.id in self.cut else "stop"
+            yield make_scored(self.rewards(prompt, params), prompt=prompt, finish=finish)
 
     async def update_weights(self, source: WeightSource, version: int) -> float:
         self.calls.append(("push", version, tuple(source.buckets)))

@@ -42,14 +42,19 @@ ADVANTAGES: dict[AdvantageKind, Callable[[Sequence[float]], list[float]]] = {
 }
 
 
+def usable(rewards: Sequence[float | None], kind: AdvantageKind) -> bool:
+    """Whether a group has enough valid rewards to carry a signal: two to compare, or one where the batch compares."""
+    return sum(reward is not None for reward in rewards) >= (1 if kind == "raw" else 2)
+
+
 def group_advantages(rewards: Sequence[float | None], kind: AdvantageKind) -> tuple[float | None, ...] | None:
     """Return the advantages [G] of a group, None in place of invalid verdicts, which take no part in the baseline.
 
-    Returns None for the whole group when it carries no signal: fewer than two valid rewards, or all of them equal. With
-    "raw" the signal is between groups, so that one valid reward is enough.
+    Returns None for the whole group when it carries no signal: it is not usable, or all its valid rewards are equal and
+    the signal is not between groups ("raw").
     """
     valid = [reward for reward in rewards if reward is not None]
-    if not valid or (kind != "raw" and (len(valid) < 2 or max(valid) == min(valid))):
+    if not usable(rewards, kind) or (kind != "raw" and max(valid) == min(valid)):
         return None
     credit = iter(ADVANTAGES[kind](valid))
     return tuple(None if reward is None else next(credit) for reward in rewards)

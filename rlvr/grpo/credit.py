@@ -9,26 +9,14 @@ from rlvr.grpo.advantages import batch_normalised, clipped, group_advantages
 from rlvr.grpo.presets import Preset
 from rlvr.grpo.reductions import REDUCTIONS
 from rlvr.grpo.settings import Truncated
+from rlvr.grpo.signal import rewards_that_train
 from rlvr.types import CreditedGroup, ScoredGroup, TrainSequence
 
 
 def credit(scored: ScoredGroup, preset: Preset, *, truncated: Truncated = "train") -> CreditedGroup | None:
-    """Return the group with an advantage a completion, or None when nothing of it trains.
-
-    Masked truncated completions count in the baseline and do not train (DAPO, section 3.4, overlong filtering).
-    """
-    advantages = group_advantages([verdict.reward for verdict in scored.verdicts], preset.advantage)
-    if advantages is not None and truncated == "mask":
-        ends = [completion.finish for completion in scored.group.completions]
-        advantages = tuple(None if end == "length" else one for end, one in zip(ends, advantages, strict=True))
-    if advantages is None or all(one is None for one in advantages):
-        return None
-    return CreditedGroup(scored=scored, advantages=advantages)
-
-
-def uncredited(scored: ScoredGroup) -> CreditedGroup:
-    """Return a group without signal, for the record: nothing of it trains."""
-    return CreditedGroup(scored=scored, advantages=(None,) * len(scored.verdicts))
+    """Return the group with an advantage a completion, or None where it has no signal."""
+    advantages = group_advantages(rewards_that_train(scored, truncated), preset.advantage)
+    return None if advantages is None else CreditedGroup(scored=scored, advantages=advantages)
 
 
 def train_sequences(
@@ -61,12 +49,19 @@ def with_batch_credit(
     *,
     costs: Sequence[Sequence[float]] | None = None,
     clip: float | None = None,
+    signal: Sequence[bool] | None = None,
 ) -> list[TrainSequence]:
-    """Return the sequences with the advantages that train: less `costs` [B][T], normalised if so preset, clipped."""
+    """Return the sequences with the advantages that train: less `costs` [B][T], normalised if so preset, clipped.
+
+    Sequences of groups without `signal` [B] take no part in the normalisation and keep theirs.
+    """
     rows: Sequence[Sequence[float]] = [sequence.advantages for sequence in sequences]
     if costs is not None:
         rows = [[a - cost for a, cost in zip(row, own, strict=True)] for row, own in zip(rows, costs, strict=True)]
-    rows = batch_normalised(rows) if preset.batch_normalised else rows
+    signal = signal or [True] * len(rows)
+    if preset.batch_normalised and any(signal):
+        standard = iter(batch_normalised([row for row, own in zip(rows, signal, strict=True) if own]))
+        rows = [next(standard) if own else row for row, own in zip(rows, signal, strict=True)]
     rows = rows if clip is None else clipped(rows, clip)
     return [replace(one, advantages=tuple(row)) for one, row in zip(sequences, rows, strict=True)]
 

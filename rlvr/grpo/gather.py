@@ -10,10 +10,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from rlvr.grpo.advantages import usable
 from rlvr.grpo.credit import credit
 from rlvr.grpo.difficulty import difficulty_metrics, pass_rates, recorded
 from rlvr.grpo.issue import Ledger, issue
 from rlvr.grpo.settings import GrpoSettings
+from rlvr.grpo.signal import rewards_that_train
 from rlvr.ports import ScoredSampler
 from rlvr.types import CreditedGroup, Prompt, ScoredGroup
 
@@ -69,16 +71,23 @@ class Gatherer:
         return Gathered(scored=tuple(scored), credited=tuple(credited), rounds=rounds)
 
     def metrics(self, gathered: Gathered) -> dict[str, float]:
-        """Return what was dropped, what is missing, and how hard the problems are by now."""
-        trained = len(gathered.trained)
+        """Return what has no signal, what is missing, and how hard the problems are by now.
+
+        Of groups without signal, those of `zero_signal_groups` have equal rewards; `unusable_groups` have too few: the
+        others' verdicts are invalid, or they are truncated and masked.
+        """
+        trained, settings = len(gathered.trained), self.settings
+        rewards = [rewards_that_train(one, settings.truncated) for one in gathered.scored]
+        unusable = sum(not usable(row, settings.preset.advantage) for row in rewards)
         found = {
-            "zero_signal_groups": float(len(gathered.scored) - trained),
+            "zero_signal_groups": float(len(gathered.scored) - trained - unusable),
+            "unusable_groups": float(unusable),
             "prompts_issued": float(self.ledger.issued),
             **difficulty_metrics(pass_rates(self.counts)),
         }
-        if self.settings.preset.refill:
+        if settings.preset.refill:
             found["sample_rounds"] = float(gathered.rounds)
-            found["missing_groups"] = float(self.settings.prompts_per_update - trained)
+            found["missing_groups"] = float(settings.prompts_per_update - trained)
         return found
 
     def _too_invalid(self, scored: Sequence[ScoredGroup]) -> bool:

@@ -12,6 +12,7 @@ from rlvr.grpo.loss import PolicyObjective
 from rlvr.grpo.metrics import update_metrics
 from rlvr.grpo.minibatches import mini_batches
 from rlvr.grpo.settings import GrpoSettings
+from rlvr.grpo.signal import has_signal
 from rlvr.ports import Learner, Tracker
 from rlvr.types import CreditedGroup, TrainSequence, UpdateStats
 
@@ -42,7 +43,12 @@ class BatchLearner:
         steps = mini_batches(
             sizes, parts=settings.mini_batches, epochs=settings.epochs, seed=f"{settings.params.seed}/{step}"
         )
-        sequences, metrics = await self._prepare(plain_sequences(groups), steps)
+        signal = [
+            self.in_reward is not None or has_signal(group, settings.preset)
+            for group, size in zip(groups, sizes, strict=True)
+            for _ in range(size)
+        ]
+        sequences, metrics = await self._prepare(plain_sequences(groups), steps, signal)
         metrics["seconds_logprobs"] = time.perf_counter() - began
         rate = settings.learning_rate * min(1.0, step / (settings.warmup_updates + 1))
         stats = []
@@ -56,7 +62,7 @@ class BatchLearner:
         return {**update_metrics(stats), **metrics, "learning_rate": rate}
 
     async def _prepare(
-        self, sequences: Sequence[TrainSequence], steps: Sequence[Sequence[int]]
+        self, sequences: Sequence[TrainSequence], steps: Sequence[Sequence[int]], signal: Sequence[bool]
     ) -> tuple[list[TrainSequence], dict[str, float]]:
         """Return the sequences with final advantages and the log-probs the loss needs, and what KL there is."""
         temperature = self.settings.params.temperature
@@ -72,7 +78,9 @@ class BatchLearner:
             costs = [[self.in_reward.coefficient * value for value in row] for row in to_go]
             # the first of a row is the KL of the whole completion
             metrics["kl"] = sum(row[0] for row in to_go) / sum(len(row) for row in to_go)
-        credited = with_batch_credit(sequences, self.settings.preset, costs=costs, clip=self.settings.advantage_clip)
+        credited = with_batch_credit(
+            sequences, self.settings.preset, costs=costs, clip=self.settings.advantage_clip, signal=signal
+        )
         ready = [
             replace(
                 sequence,

@@ -15,12 +15,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rlvr.estimates import refuse_invalid
-from rlvr.grpo.credit import uncredited
 from rlvr.grpo.gather import Gatherer
 from rlvr.grpo.heldout import Heldout, Score
 from rlvr.grpo.learn import BatchLearner
 from rlvr.grpo.metrics import group_metrics
 from rlvr.grpo.settings import GrpoSettings
+from rlvr.grpo.signal import without_signal
 from rlvr.ports import Checkpointer, Learner, ScoredSampler, Tracker
 from rlvr.types import CreditedGroup, Prompt
 
@@ -62,12 +62,15 @@ class GrpoLoop:
         gathered = await self.gatherer.gather()
         sampled = time.perf_counter()
         scored = gathered.scored
-        record = [group or uncredited(one) for group, one in zip(gathered.credited, scored, strict=True)]
+        record = [
+            group or without_signal(one, truncated=settings.truncated, penalised=settings.penalised)
+            for group, one in zip(gathered.credited, scored, strict=True)
+        ]
         self.tracker.write_rollouts(settings.stage, step, record)
         refuse_invalid(scored, most=settings.max_invalid_share, where=f"step {step}")
         metrics = {**group_metrics(scored), **self.gatherer.metrics(gathered), "seconds_sample": sampled - began}
-        if gathered.trained:
-            metrics |= await self._learn(gathered.trained, step)
+        if batch := [group for group in record if any(one is not None for one in group.advantages)]:
+            metrics |= await self._learn(batch, step)
         metrics["seconds"] = time.perf_counter() - began
         drawn = sum(len(completion.token_ids) for group in scored for completion in group.group.completions)
         metrics["tokens_per_s"] = drawn / metrics["seconds"]

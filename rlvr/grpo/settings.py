@@ -45,3 +45,8 @@ class GrpoSettings:
     advantage_clip: float | None = None
     curriculum: bool = False
     evaluate_every: int = 0  # updates; 0: never
+
+    @property
+    def penalised(self) -> bool:
+        """Whether the loss has terms that act on every completion, whatever its advantage."""
+        return self.entropy != 0 or (self.kl is not None and self.kl.where == "loss")

@@ -37,6 +37,7 @@ class Run:
         applied: tuple[bool, ...] = (),
         prompts: Sequence[Prompt] = PROMPTS,
         score: Score | None = None,
+        cut: Sequence[str] = (),
     ) -> None:
         self.calls: list[Call] = []
         self.tracker, self.checkpoints = FakeTracker(), FakeCheckpointer(self.calls)
@@ -45,7 +46,7 @@ class Run:
             settings=settings,
             prompts=prompts,
             learner=self.learner,
-            sampler=FakeScoredSampler(self.calls, rewards),
+            sampler=FakeScoredSampler(self.calls, rewards, cut),
             checkpoints=self.checkpoints,
             tracker=self.tracker,
             score=score,

@@ -5,8 +5,9 @@ from fakes import make_completion, make_prompt, make_scored, make_verdict
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rlvr.grpo.credit import credit, train_sequences, uncredited
+from rlvr.grpo.credit import credit, train_sequences, with_batch_credit
 from rlvr.grpo.presets import PRESETS, Preset
+from rlvr.grpo.signal import has_signal, without_signal
 from rlvr.types import CompletionGroup, CreditedGroup, Finish, ScoredGroup
 
 
@@ -32,8 +33,30 @@ def test_sequences_by_value() -> None:
 def test_a_group_without_signal_is_none_and_is_kept_for_the_record() -> None:
     scored = make_scored([1, 1, 1])
     assert credit(scored, PRESETS["grpo"]) is None
-    assert uncredited(scored).advantages == (None, None, None)
-    assert uncredited(scored).scored is scored
+    kept = without_signal(scored, truncated="train", penalised=False)
+    assert kept.advantages == (None, None, None)
+    assert kept.scored is scored
+
+
+def test_a_group_without_signal_has_advantage_zero_where_the_loss_has_penalties() -> None:
+    scored = cut_group([1, 1, None, 1], ["stop", "stop", "stop", "length"])
+    kept = [without_signal(scored, truncated=which, penalised=True) for which in ("train", "mask")]
+    assert [one.advantages for one in kept] == [(0.0, 0.0, None, 0.0), (0.0, 0.0, None, None)]
+    assert not has_signal(kept[0], PRESETS["grpo"])
+    assert has_signal(kept[0], PRESETS["reinforce_pp"])  # between groups
+    assert has_signal(credited([1, 0], [1, 1], PRESETS["grpo"]), PRESETS["grpo"])
+
+
+def test_groups_without_signal_take_no_part_in_the_batch_normalisation() -> None:
+    preset = PRESETS["reinforce_pp_baseline"]
+    alone = train_sequences([credited([1, 0, 0], [2, 4, 3], preset)], preset, max_tokens=10)
+    flat = train_sequences([credited([1, 0], [2, 2], PRESETS["grpo"])], PRESETS["grpo"], max_tokens=10)
+    flat = [replace(one, advantages=(0.0, 0.0)) for one in flat]
+    raw = train_sequences([credited([1, 0, 0], [2, 4, 3], preset)], PRESETS["grpo"], max_tokens=10)
+    found = with_batch_credit([*flat, *raw], preset, signal=[False, False, True, True, True])
+    assert [one.advantages for one in found[:2]] == [(0.0, 0.0)] * 2
+    assert [one.advantages for one in found[2:]] == [one.advantages for one in alone]
+    assert with_batch_credit(flat, preset, signal=[False, False]) == flat
 
 
 @given(
@@ -71,16 +94,32 @@ def cut_group(rewards: list[float | None], finishes: list[Finish]) -> ScoredGrou
     return ScoredGroup(group=group, verdicts=tuple(make_verdict(reward) for reward in rewards))
 
 
-def test_masked_truncated_completions_count_in_the_baseline_and_do_not_train() -> None:
+def test_masked_truncated_completions_are_in_no_baseline_and_do_not_train() -> None:
     scored = cut_group([1, 0, 0, None], ["stop", "length", "stop", "stop"])
     group = credit(scored, PRESETS["dr_grpo"], truncated="mask")
     assert group is not None
-    assert group.advantages == pytest.approx((2 / 3, None, -1 / 3, None))  # the mean of 1, 0 and 0
+    assert group.advantages == pytest.approx((0.5, None, -0.5, None))  # the mean of 1 and 0
     sequences = train_sequences([group], PRESETS["dr_grpo"], max_tokens=10)
     assert [one.loss_weights for one in sequences] == [(0.05, 0.05)] * 2  # 1 / (2 completions x 10)
     trained = credit(scored, PRESETS["dr_grpo"])
     assert trained is not None
     assert trained.advantages[1] == pytest.approx(-1 / 3)
+
+
+def test_a_penalty_on_a_masked_completion_does_not_reward_the_wrong_ones() -> None:
+    """Seven wrong ones and one that met the limit, with -1 of `rewards.overlong`: nothing to learn from.
+
+    Compared with it the seven would have (0 + 1/8) / sqrt(1/8) = +0.354 each.
+    """
+    scored = cut_group([0.0] * 7 + [-1.0], ["stop"] * 7 + ["length"])
+    assert credit(scored, PRESETS["grpo"], truncated="mask") is None
+    trained = credit(scored, PRESETS["grpo"])
+    assert trained is not None
+    assert trained.advantages[0] == pytest.approx(0.354, abs=1e-3)
+    right = cut_group([1.0] + [0.0] * 6 + [-1.0], ["stop"] * 7 + ["length"])
+    group = credit(right, PRESETS["dr_grpo"], truncated="mask")
+    assert group is not None
+    assert group.advantages == pytest.approx((6 / 7, *[-1 / 7] * 6, None))  # the seven sum to 0
 
 
 def test_a_group_whose_every_completion_is_masked_has_no_signal() -> None:

@@ -69,6 +69,27 @@ def test_a_broken_verifier_is_not_asked_again() -> None:
     assert len(run.tracker.rollouts) == 1
 
 
+def test_groups_with_too_little_to_compare_are_counted_apart() -> None:
+    """p0: one valid verdict of four; p1: none right; p2: half right."""
+    kinds: dict[int, list[float | None]] = {0: [None, None, None, 1.0], 1: [0.0] * 4, 2: [1.0, 0.0, 1.0, 0.0]}
+    run = Run(
+        replace(SETTINGS, updates=1, max_invalid_share=0.5),
+        rewards=lambda prompt, params: kinds[int(prompt.problem.id[1:])],
+        prompts=PROMPTS[:3],
+    ).go()
+    metrics = run.tracker.logged[0][2]
+    assert (metrics["zero_signal_groups"], metrics["unusable_groups"]) == (1, 1)
+    assert len(run.learner.batches[0]) == 4
+
+
+def test_wholly_masked_groups_are_unusable() -> None:
+    settings = replace(SETTINGS, updates=1, prompts_per_update=2, truncated="mask")
+    run = Run(settings, rewards=half_right, prompts=PROMPTS[:2], cut=("p1",)).go()
+    metrics = run.tracker.logged[0][2]
+    assert (metrics["zero_signal_groups"], metrics["unusable_groups"]) == (0, 1)
+    assert run.batch_names(0) == [0, 0, 0, 0]
+
+
 def test_a_checkpoint_without_a_ledger_goes_on_where_unrefilled_steps_had_come() -> None:
     assert Run().go({"step": 5}).of("sample") == Run().go().of("sample")[5:]
 

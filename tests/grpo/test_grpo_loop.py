@@ -2,9 +2,11 @@ from dataclasses import replace
 
 import pytest
 from fakes import make_prompt
-from grpo_run import SETTINGS, Run, right_for
+from grpo_run import REFILL, SETTINGS, Run, right_for
 
 from rlvr.errors import InvalidVerdicts
+from rlvr.grpo.presets import PRESETS
+from rlvr.grpo.settings import GrpoSettings, KlSettings
 
 
 def test_order_of_a_step() -> None:
@@ -75,6 +77,47 @@ def test_only_groups_with_signal_train_and_all_are_recorded() -> None:
     names = run.of("sample")[0][1]
     assert [group.scored.group.prompt.problem.id for group in groups] == list(names)
     assert [group.advantages[0] is not None for group in groups] == [name in {"p0", "p1"} for name in names]
+
+
+@pytest.mark.parametrize(
+    "settings", [replace(SETTINGS, kl=KlSettings(coefficient=0.1)), replace(SETTINGS, entropy=0.1)]
+)
+def test_penalties_of_the_loss_act_on_groups_without_signal_too(settings: GrpoSettings) -> None:
+    run = Run(replace(settings, prompts_per_update=7, updates=1), rewards=right_for("p0", "p1")).go()
+    (batch,) = run.learner.batches
+    assert len(batch) == 7 * 4
+    # KL is reduced over all of them, as the papers have it: 28 completions of 2 tokens.
+    assert {one.loss_weights for one in batch} == {(1 / 56, 1 / 56)}
+    for one in batch:
+        assert (one.advantages == (0.0, 0.0)) == (one.token_ids[0] not in (100, 101))
+        assert one.reference_logprobs == ((-1.5, -1.5) if settings.kl else ())
+    assert run.tracker.logged[0][2]["zero_signal_groups"] == 5
+    assert [group.advantages[0] == 0 for group in run.tracker.rollouts[0][2]].count(True) == 5
+
+
+def test_groups_kept_for_kl_do_not_fill_a_batch() -> None:
+    kl = KlSettings(coefficient=0.1)
+    with_kl = Run(replace(REFILL, updates=1, kl=kl), rewards=right_for("p1", "p3", "p5")).go()
+    without = Run(replace(REFILL, updates=1), rewards=right_for("p1", "p3", "p5")).go()
+    assert with_kl.of("sample") == without.of("sample")
+    first, other = (run.tracker.logged[0][2] for run in (with_kl, without))
+    for name in ("zero_signal_groups", "missing_groups", "sample_rounds", "prompts_issued"):
+        assert first[name] == other[name]
+    assert len(with_kl.learner.batches[0]) == 4 * len(with_kl.tracker.rollouts[0][2])
+    signal = [one for one in with_kl.learner.batches[0] if any(one.advantages)]
+    assert [one.token_ids for one in signal] == [one.token_ids for one in without.learner.batches[0]]
+
+
+def test_a_step_without_signal_learns_from_kl_alone() -> None:
+    settings = replace(SETTINGS, updates=1, kl=KlSettings(coefficient=0.1), preset=PRESETS["reinforce_pp_baseline"])
+    dull = Run(settings, rewards=lambda prompt, params: [1.0] * params.group_size).go()
+    assert {one.advantages for one in dull.learner.batches[0]} == {(0.0, 0.0)}
+
+
+def test_kl_in_the_reward_leaves_groups_without_signal_out() -> None:
+    kl = KlSettings(coefficient=0.1, estimator="k1", where="reward")
+    run = Run(replace(SETTINGS, prompts_per_update=7, updates=1, kl=kl), rewards=right_for("p0", "p1")).go()
+    assert len(run.learner.batches[0]) == 8
 
 
 def test_invalid_verdicts_up_to_the_share_are_left_out() -> None:
