@@ -51,10 +51,16 @@ def start_ray(recipe: Recipe) -> None:
     # Ray's workers yield to every other program (nice 15); here they are the run, and its drivers only wait for them.
     os.environ.setdefault(ray_constants.RAY_WORKER_NICENESS, "0")
     if recipe.cluster.gpus_per_node:
-        ray.init(include_dashboard=False, **common)
+        ray.init(address="local", include_dashboard=False, **common)
     else:
         actors = recipe.engine.workers + recipe.learner.ranks
-        ray.init(num_cpus=actors, object_store_memory=OBJECT_STORE_BYTES, include_dashboard=False, **common)
+        ray.init(
+            address="local",  # whatever Ray runs here already, and whatever RAY_ADDRESS says
+            num_cpus=actors,
+            object_store_memory=OBJECT_STORE_BYTES,
+            include_dashboard=False,
+            **common,
+        )
     _require_gpus(recipe)
 
 
