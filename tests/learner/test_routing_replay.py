@@ -155,5 +155,5 @@ def test_a_model_without_replayed_routers_refuses(tmp_path: Path) -> None:
 
 def test_all_sequences_bring_experts_or_none(tmp_path: Path) -> None:
     forced = with_experts(SEQUENCES, random_experts(SEQUENCES, 1))
-    with pytest.raises(ValueError, match="buffer"):
+    with pytest.raises(ValueError, match="some of 2 sequences bring the experts to replay and some do not"):
         collate([forced[0], SEQUENCES[1]])
