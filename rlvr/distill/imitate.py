@@ -51,24 +51,23 @@ async def imitate(
     tracker: Tracker,
     start: int,
     probe: Callable[[int], Awaitable[float]] | None,
+    non_finite: int = 0,
 ) -> int:
     """Take steps `start + 1` to `steps`, each on `batch_at(step)`; returns the step it stopped at.
 
     Every `probe_every` steps `probe` measures sampled accuracy, and the loop stops early once that reaches
     `stop_accuracy`: such training sits at chance and then jumps, so a step count or a loss would stop it anywhere.
+    `non_finite` counts the steps just before `start` whose loss or gradient was not finite; it goes into checkpoints.
     """
-    non_finite = 0
     for step in range(start + 1, settings.steps + 1):
         began = time.perf_counter()
         batch = mean_over_batch(batch_at(step))
         rate = cosine_rate(step, settings)
         stats = await learner.update(batch, ImitationObjective(), rate, 1.0)
         non_finite = 0 if stats.applied else non_finite + 1
-        if non_finite == NON_FINITE_LIMIT:
-            raise FloatingPointError(
-                f"{settings.stage} step {step}: loss or gradient was not finite {NON_FINITE_LIMIT} times in a row; "
-                f"lower learning_rate {settings.learning_rate}"
-            )
+        if non_finite:
+            figures = {**stats.metrics, "loss": stats.loss, "grad_norm": stats.grad_norm}
+            _refuse_too_many(non_finite, tracker.write_postmortem(settings.stage, step, batch, figures), settings, step)
         metrics = {"loss": stats.loss, "grad_norm": stats.grad_norm, "learning_rate": rate}
         metrics["tokens_per_s"] = sum(len(row.token_ids) for row in batch) / (time.perf_counter() - began)
         accuracy = None
@@ -77,9 +76,17 @@ async def imitate(
                 accuracy = metrics["probe_accuracy"] = await probe(step)
             done = accuracy is not None and settings.stop_accuracy is not None and accuracy >= settings.stop_accuracy
             tracker.log(settings.stage, step, metrics)
-            await checkpoints.save(step, {"done": done or step == settings.steps})
+            await checkpoints.save(step, {"done": done or step == settings.steps, "non_finite": non_finite})
             if done:
                 return step
         else:
             tracker.log(settings.stage, step, metrics)
     return settings.steps
+
+
+def _refuse_too_many(non_finite: int, kept: str, settings: ImitationSettings, step: int) -> None:
+    if non_finite == NON_FINITE_LIMIT:
+        raise FloatingPointError(
+            f"{settings.stage} step {step}: loss or gradient was not finite {NON_FINITE_LIMIT} times in a row; "
+            f"lower learning_rate {settings.learning_rate}; the last batch is in {kept}"
+        )

@@ -25,9 +25,9 @@ def batch_at(step: int) -> list[TrainSequence]:
 class Run:
     """An imitation with fakes behind every port; `accuracies` are what the probe finds."""
 
-    def __init__(self, accuracies: dict[int, float] | None = None) -> None:
+    def __init__(self, accuracies: dict[int, float] | None = None, applied: tuple[bool, ...] = ()) -> None:
         self.calls: list[Call] = []
-        self.learner, self.tracker = FakeLearner(self.calls), FakeTracker()
+        self.learner, self.tracker = FakeLearner(self.calls, applied=applied), FakeTracker()
         self.checkpoints = FakeCheckpointer(self.calls)
         self.accuracies = accuracies
 
@@ -36,7 +36,7 @@ class Run:
         self.calls.append(("probe", step))
         return self.accuracies[step]
 
-    def go(self, start: int = 0, settings: ImitationSettings = SETTINGS) -> int:
+    def go(self, start: int = 0, settings: ImitationSettings = SETTINGS, non_finite: int = 0) -> int:
         return asyncio.run(
             imitate(
                 settings=settings,
@@ -46,6 +46,7 @@ class Run:
                 tracker=self.tracker,
                 start=start,
                 probe=None if self.accuracies is None else self.probe,
+                non_finite=non_finite,
             )
         )
 
@@ -102,9 +103,9 @@ def test_probe_checkpoint_and_figures_in_order() -> None:
     assert [call[2] for call in updates] == pytest.approx([cosine_rate(step, SETTINGS) for step in range(1, 11)])
     assert {call[3] for call in updates} == {1.0}  # imitation is of the distribution at T = 1
     assert run.checkpoints.saved == [
-        {"step": 4, "done": False},
-        {"step": 8, "done": False},
-        {"step": 10, "done": True},
+        {"step": 4, "done": False, "non_finite": 0},
+        {"step": 8, "done": False, "non_finite": 0},
+        {"step": 10, "done": True, "non_finite": 0},
     ]
 
 
@@ -112,7 +113,7 @@ def test_stops_once_the_probe_reaches_the_mark() -> None:
     run = Run({4: 0.49, 8: 0.5})
     assert run.go() == 8
     assert run.learner.updates == 8
-    assert run.checkpoints.saved[-1] == {"step": 8, "done": True}
+    assert run.checkpoints.saved[-1] == {"step": 8, "done": True, "non_finite": 0}
     assert run.tracker.logged[-1][1] == 8
 
 
@@ -129,3 +130,23 @@ def test_resumed_run_learns_what_an_uninterrupted_one_does() -> None:
     assert rest.learner.batches == whole.learner.batches[4:]
     assert [row[1] for row in rest.tracker.logged] == [5, 6, 7, 8, 9, 10]
     assert rest.learner.batches[0][0].token_ids[0] == 5
+
+
+def test_a_batch_that_is_not_finite_is_kept() -> None:
+    run = Run(applied=(True, False, True))
+    assert run.go() == 10
+    ((step, batch, figures),) = run.tracker.postmortems
+    assert (step, batch) == (2, run.learner.batches[1])
+    assert (figures["entropy"], figures["grad_norm"], figures["loss"] != figures["loss"]) == (1.5, 2.0, True)
+
+
+def test_three_steps_in_a_row_that_are_not_finite_stop_it_also_over_a_resume() -> None:
+    run = Run(applied=(False, False, False))
+    with pytest.raises(FloatingPointError, match=r"step 3: .* 3 times in a row; .*the last batch is in postmortem 3"):
+        run.go()
+    first = Run(applied=(True, True, False, False))
+    first.go(settings=replace(SETTINGS, steps=4))
+    saved = first.checkpoints.saved[-1]
+    assert saved == {"step": 4, "done": True, "non_finite": 2}
+    with pytest.raises(FloatingPointError, match="step 5"):
+        Run(applied=(False,)).go(start=4, non_finite=saved["non_finite"])
