@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from rlvr.grpo.presets import KlEstimator
+from rlvr.grpo.presets import AdvantageKind, CorrectionKind, KlEstimator, ReductionKind
 from rlvr.recipe_rewards import Rewards
 from rlvr.recipe_section import Section
 
@@ -160,7 +160,7 @@ class ColdstartStage(Section):
 
 
 class Kl(Section):
-    """KL to the reference, the model the stage starts from: a second model is held and run."""
+    """KL to the reference, the model the stage starts from: a second one to hold, or with LoRA the same without it."""
 
     coefficient: float = Field(gt=0, le=10, description="What a nat of KL costs.")
     estimator: KlEstimator = Field("k3", description="Estimator of the loss; the reward's is always k1.")
@@ -173,6 +173,20 @@ class Kl(Section):
         return self
 
 
+class Correction(Section):
+    """Weights for a sampler that is not quite the old policy: p_old / p_sampler of tokens or completions, bounded."""
+
+    kind: CorrectionKind = Field(description="Bounded or left out where outside; per token, or a geometric mean.")
+    low: float = Field(0.0, ge=0, le=1, description="Smallest weight.")
+    high: float = Field(2.0, ge=1, le=1000, description="Largest weight.")
+
+    @model_validator(mode="after")
+    def _none_has_no_bounds(self) -> Correction:
+        if self.kind == "none" and self.model_fields_set & {"low", "high"}:
+            raise ValueError("kind 'none' has no bounds; leave low and high out, or choose another kind")
+        return self
+
+
 class GrpoStage(Section):
     """Sample groups, verify, credit, update, push weights; repeat."""
 
@@ -182,11 +196,14 @@ class GrpoStage(Section):
     mini_batches: int = Field(1, ge=1, le=1024, description="Optimizer steps a batch is cut into.")
     epochs: int = Field(1, ge=1, le=64, description="Passes over a batch.")
     preset: str = Field("grpo", description="Named composition of ratio, advantage, clip and reduction.")
+    advantage: AdvantageKind | None = Field(None, description="Baseline of a group; the preset's if left out.")
+    reduction: ReductionKind | None = Field(None, description="What tokens count; the preset's if left out.")
+    correction: Correction | None = Field(None, description="Sampler correction; the preset's if left out.")
     kl: Kl | None = Field(None, description="KL to the model the stage starts from; none if left out.")
     entropy: float = Field(0.0, ge=-1, le=1, description="What a nat of a token's entropy is worth in the loss.")
     advantage_clip: float | None = Field(None, gt=0, description="Advantages are held within plus and minus this.")
     truncated: Literal["train", "mask"] = Field(
-        "train", description="Whether completions that meet the length limit train, or only count in the baseline."
+        "train", description="Whether completions that meet the length limit train, or take no part at all."
     )
     curriculum: bool = Field(False, description="Give every second prompt to problems of middling pass rate.")
     learning_rate: float = Field(gt=0, lt=1, description="Peak learning rate.")

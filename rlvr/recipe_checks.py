@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from rlvr.errors import DataError, RecipeError
-from rlvr.grpo.presets import PRESET_NAMES
+from rlvr.grpo.presets import PRESET_NAMES, PRESETS
 from rlvr.recipe import DistillStage, EvalStage, ExportStage, GrpoStage, Recipe, TracesStage
 from rlvr.recipe_rewards import Rewards
 from rlvr.recipe_yaml import Source
@@ -107,9 +107,8 @@ def _check_stages(recipe: Recipe, source: Source) -> None:
             raise RecipeError(
                 f"{source.at('stages', name)}: 'base' names the model a run starts from; rename the stage"
             )
-        if isinstance(stage, GrpoStage) and stage.preset not in PRESET_NAMES:
-            place = source.at("stages", name, "preset")
-            raise RecipeError(f"{place}: unknown preset {stage.preset!r}; {one_of(stage.preset, PRESET_NAMES)}")
+        if isinstance(stage, GrpoStage):
+            _check_composition(source, name, stage)
         if stage.kind == "coldstart" and recipe.problems.train.source != "generate":
             place = source.at("problems", "train", "source")
             raise RecipeError(f"{place}: stage {name} imitates rule-made traces, so this must be 'generate'")
@@ -124,6 +123,18 @@ def _check_stages(recipe: Recipe, source: Source) -> None:
         traced = traced or isinstance(stage, TracesStage)
         if stage.kind in _TRAINING:
             trained.append(name)
+
+
+def _check_composition(source: Source, name: str, stage: GrpoStage) -> None:
+    if stage.preset not in PRESET_NAMES:
+        place = source.at("stages", name, "preset")
+        raise RecipeError(f"{place}: unknown preset {stage.preset!r}; {one_of(stage.preset, PRESET_NAMES)}")
+    if stage.advantage == "raw" and not PRESETS[stage.preset].batch_normalised:
+        fitting = ", ".join(one for one, preset in PRESETS.items() if preset.batch_normalised)
+        raise RecipeError(
+            f"{source.at('stages', name, 'advantage')}: 'raw' leaves the baseline to the batch, which preset "
+            f"{stage.preset!r} does not normalise; choose another advantage, or a preset of {fitting}"
+        )
 
 
 def _check_reference(source: Source, name: str, key: str, stage: str | None, trained: list[str]) -> None:

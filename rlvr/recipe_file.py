@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Literal, get_args, get_origin
 
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
@@ -158,11 +158,17 @@ def _message(error: Mapping[str, Any], keys: tuple[str, ...], field: FieldInfo |
     if kind == "union_tag_invalid":
         return f"unknown stage kind {context['tag']!r}; {one_of(context['tag'], STAGE_KINDS)}"
     if kind == "literal_error":
-        options = [str(option) for option in get_args(field.annotation)] if field else []
+        options = [str(option) for option in _options(field.annotation)] if field else []
         return f"{value} is not an option; {one_of(str(error['input']), options)}{meaning}"
     if kind == "value_error":
         return f"{error['ctx']['error']}{meaning}"
     return f"{value}: {error['msg'][0].lower()}{error['msg'][1:]}{meaning}"
+
+
+def _options(annotation: Any) -> list[object]:
+    """Return the values of a Literal, or of the one in a union with None."""
+    literals = [annotation, *get_args(annotation)]
+    return [value for one in literals if get_origin(one) is Literal for value in get_args(one)]
 
 
 def _guess(keys: tuple[str, ...], section: type[Section] | None) -> str:

@@ -23,7 +23,10 @@ Clip bounds bind only where a batch is used for more than one optimizer step (`m
 ratio is 1. So with the defaults of both, `grpo` and `dapo` differ in the loss in their reduction alone.
 
 Groups without signal (all rewards the same) are left out of the batch and of the reduction's denominator, in every
-preset, and counted in `zero_signal_groups`. Where a preset refills, further prompts are sampled in their place.
+preset, and counted in `zero_signal_groups`; those with too few rewards to compare (invalid verdicts, masked
+completions) in `unusable_groups`. Where a preset refills, further prompts are sampled in place of both. With KL in the
+loss, or an entropy term, their completions stay in the batch with advantage 0, so that the penalty is over all that was
+sampled.
 """
 SIGNS = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<", "pattern": "matches"}
 

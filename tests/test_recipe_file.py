@@ -142,6 +142,23 @@ def test_what_is_evaluated_on_the_way_is_also_kept(write) -> None:
     assert message.endswith("stages.grpo: evaluate_every 15 must be a multiple of checkpoint_every 10")
 
 
+@pytest.mark.parametrize(
+    ("override", "told"),
+    [
+        ("stages.grpo.correction={kind: mask}", "'mask' is not an option; did you mean 'masked'?"),
+        ("stages.grpo.correction={kind: masked, low: 1.5}", "1.5 is too large, must be at most 1"),
+        ("stages.grpo.correction={kind: masked, high: 0.5}", "0.5 is too small, must be at least 1"),
+        ("stages.grpo.correction={kind: none, high: 3}", "kind 'none' has no bounds; leave low and high out"),
+        ("stages.grpo.correction={low: 0.5}", "stages.grpo.correction.kind: missing"),
+        ("stages.grpo.advantage=zscore", "did you mean 'z_score'?"),
+        ("stages.grpo.advantage=raw", "'raw' leaves the baseline to the batch, which preset 'grpo' does not normalise"),
+        ("stages.grpo.reduction=token", "'token' is not an option"),
+    ],
+)
+def test_parts_of_a_preset_are_checked(write, override: str, told: str) -> None:
+    assert told in refused(write(), override)
+
+
 def test_unknown_preset_lists_the_presets(write) -> None:
     message = refused(write(), "stages.grpo.preset=dapoo")
     assert "stages.grpo.preset: unknown preset 'dapoo'; did you mean 'dapo'? options: grpo, " in message

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 AdvantageKind = Literal["z_score", "mean", "leave_one_out", "raw"]
@@ -17,9 +17,9 @@ KlEstimator = Literal["k1", "k2", "k3"]
 class Preset:
     """How rewards become credit and log-probs become a loss.
 
-    `batch_normalised` divides advantages by their deviation over the batch's tokens; `correction` bounds
-    p_old / p_sampler to [`correction_low`, `correction_high`]; `refill` samples further prompts in place of groups
-    without signal.
+    `batch_normalised` takes their mean over the batch's tokens from advantages and divides by their deviation;
+    `correction` bounds p_old / p_sampler to [`correction_low`, `correction_high`]; `refill` samples further prompts in
+    place of groups without signal.
     """
 
     advantage: AdvantageKind
@@ -42,7 +42,7 @@ PRESETS: dict[str, Preset] = {
     "dr_grpo": Preset(advantage="mean", reduction="constant_length"),
     # Yu et al. 2025, DAPO: clip-higher, a mean over all tokens, dynamic sampling
     "dapo": Preset(advantage="z_score", reduction="token_mean", clip_high=0.28, refill=True),
-    # Zheng et al. 2025, GSPO: one ratio a completion; its bounds are those of a geometric mean
+    # Zheng et al. 2025, GSPO: one ratio a completion; its bounds are those of a geometric mean, as is the correction
     "gspo": Preset(
         advantage="z_score", reduction="sequence_mean", ratio="sequence", clip_low=3e-4, clip_high=4e-4,
         correction="sequence_truncated",
@@ -59,3 +59,8 @@ PRESETS: dict[str, Preset] = {
     "reinforce_pp_baseline": Preset(advantage="mean", reduction="token_mean", batch_normalised=True),
 }  # fmt: skip
 PRESET_NAMES: tuple[str, ...] = tuple(PRESETS)
+
+
+def composed(name: str, **parts: object) -> Preset:
+    """Return a preset with the parts given in place of its own; None keeps it."""
+    return replace(PRESETS[name], **{part: value for part, value in parts.items() if value is not None})  # type: ignore[arg-type]

@@ -15,7 +15,7 @@ from rlvr.distill.imitate import ImitationSettings, imitate
 from rlvr.estimates import refuse_invalid
 from rlvr.eval.evaluate import heldout_accuracy
 from rlvr.grpo.loop import GrpoLoop
-from rlvr.grpo.presets import PRESETS
+from rlvr.grpo.presets import Preset, composed
 from rlvr.grpo.settings import GrpoSettings, KlSettings
 from rlvr.learner.checkpoints import Checkpoints
 from rlvr.recipe import ColdstartStage, DistillStage, GrpoStage
@@ -31,6 +31,13 @@ def _trace_writer(ctx: StageContext) -> Callable[[Problem, bool, random.Random],
     write = find_family(train.name).trace
     assert write is not None  # looked at before the run started
     return write
+
+
+def chosen_preset(stage: GrpoStage) -> Preset:
+    """Return the stage's preset with the parts it replaces."""
+    own = stage.correction
+    bounds = {"correction": own.kind, "correction_low": own.low, "correction_high": own.high} if own else {}
+    return composed(stage.preset, advantage=stage.advantage, reduction=stage.reduction, **bounds)
 
 
 async def coldstart(ctx: StageContext, stage: ColdstartStage) -> dict[str, Any]:
@@ -74,6 +81,7 @@ async def coldstart(ctx: StageContext, stage: ColdstartStage) -> dict[str, Any]:
         checkpoints=checkpoints,
         tracker=ctx.journal,
         start=state["step"],
+        non_finite=state.get("non_finite", 0),
         probe=probe,
     )
     if step == stage.steps:
@@ -93,7 +101,7 @@ async def grpo(ctx: StageContext, stage: GrpoStage) -> dict[str, Any]:
         stage=ctx.name,
         updates=stage.updates,
         prompts_per_update=stage.prompts_per_update,
-        preset=PRESETS[stage.preset],
+        preset=chosen_preset(stage),
         learning_rate=stage.learning_rate,
         warmup_updates=stage.warmup_updates,
         checkpoint_every=stage.checkpoint_every,
@@ -159,6 +167,7 @@ async def distill(ctx: StageContext, stage: DistillStage) -> dict[str, Any]:
         checkpoints=checkpoints,
         tracker=ctx.journal,
         start=state["step"],
+        non_finite=state.get("non_finite", 0),
         probe=None,
     )
     await sampler.update_weights(await learner.weights(), settings.steps)
