@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import torch
@@ -9,16 +10,18 @@ import torch.distributed as dist
 from torch import Tensor
 
 from rlvr.batch import PackedBatch
+from rlvr.learner.routing_replay import read_experts
 
 
-def load_balancing_loss(logits: list[Tensor], top_k: int) -> tuple[Tensor, Tensor]:
-    """Return the auxiliary loss of Switch Transformers, and how often each expert was chosen [layers, E].
+def load_balancing_loss(logits: list[Tensor], top_k: int, replayed: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Return the auxiliary loss of Switch Transformers, and how often each expert was used [layers, E].
 
-    logits: one [N, E] a layer. With f_e the share of the N x layers tokens that chose expert e (they sum to top_k) and
-    P_e its mean probability, the loss is E x sum_e f_e P_e; it is top_k where experts are used evenly.
+    logits: one [N, E] a layer. With f_e the share of the N x layers tokens that used expert e (they sum to top_k) and
+    P_e its mean probability, the loss is E x sum_e f_e P_e; it is top_k where experts are used evenly. Tokens use the
+    experts that are likeliest, or those `replayed` [layers, N, top_k].
     """
     chances = torch.stack([one.float().softmax(-1) for one in logits])  # [layers, N, E]
-    chosen = chances.topk(top_k, dim=-1).indices
+    chosen = chances.topk(top_k, dim=-1).indices if replayed is None else replayed
     counts = torch.nn.functional.one_hot(chosen, chances.shape[-1]).sum((1, 2)).float()
     shares = counts.sum(0) / (chances.shape[0] * chances.shape[1])
     return chances.shape[-1] * (shares * chances.mean((0, 1))).sum(), counts
@@ -32,13 +35,17 @@ class Routers:
         recorder = (getattr(model, "_can_record_outputs", None) or {}).get("router_logits")
         kind = getattr(recorder, "target_class", recorder)
         self.place = getattr(recorder, "index", 0)
-        found = [module for module in model.modules() if kind is not None and isinstance(module, kind)]
+        found = {
+            name: module for name, module in model.named_modules() if kind is not None and isinstance(module, kind)
+        }
+        self.layers = [int(re.findall(r"layers\.(\d+)\.", name)[-1]) for name in found]
+        self.all_layers = int(getattr(config, "num_hidden_layers", 0) or 0)
         self.coefficient = float(getattr(config, "router_aux_loss_coef", 0.0) or 0.0)
         self.top_k = int(getattr(config, "num_experts_per_tok", 0) or 0)
         self.heard: list[Tensor] | None = None
         self.counts: Tensor | None = None
         self.loss_sum = 0.0
-        self.hooks = [module.register_forward_hook(self._hear) for module in found]
+        self.hooks = [module.register_forward_hook(self._hear) for module in found.values()]
 
     def _hear(self, module: Any, inputs: Any, output: Any) -> None:
         if self.heard is not None:  # not where activations are made again in backward
@@ -57,11 +64,18 @@ class Routers:
         if not self.heard:
             return 0.0
         logits, self.heard = [one.flatten(0, -2)[batch.predict_from] for one in self.heard], None
-        loss, counts = load_balancing_loss(logits, self.top_k)
+        loss, counts = load_balancing_loss(logits, self.top_k, self._replayed(batch))
         counts = counts * (share > 0)  # a stand-in for an empty micro-batch counts nothing
         self.counts = counts if self.counts is None else self.counts + counts
         self.loss_sum += share * float(loss.detach())
         return self.coefficient * share * loss
+
+    def _replayed(self, batch: PackedBatch) -> Tensor | None:
+        """Return the experts that the batch brings for the positions that predict targets [layers, N, top_k]."""
+        if batch.routed_experts is None:
+            return None
+        experts = read_experts(batch.routed_experts, layers=self.all_layers, top_k=self.top_k)
+        return experts[batch.predict_from][:, self.layers].transpose(0, 1)
 
     def metrics(self, world: int) -> dict[str, float]:
         """Return the figures of the update and forget them; every rank calls it."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,32 @@ def test_the_loss_on_paper() -> None:
     loss, counts = load_balancing_loss([logits], 1)
     assert counts.tolist() == [[2.0, 0.0]]
     assert float(loss) == pytest.approx(2 * (1.0 * (0.75 + 0.5) / 2), abs=1e-4)  # E x f_0 P_0; f_1 is 0
+
+
+def test_replayed_experts_are_the_ones_counted() -> None:
+    # The same logits, sent to expert 1 both times: f_1 is 1, P_1 = (1/4 + 1/2) / 2.
+    logits = torch.tensor([[math.log(3.0), 0.0], [0.0, 0.0]], requires_grad=True)
+    loss, counts = load_balancing_loss([logits], 1, torch.tensor([[[1], [1]]]))
+    assert counts.tolist() == [[0.0, 2.0]]
+    assert float(loss.detach()) == pytest.approx(2 * 0.375)
+    loss.backward()
+    assert logits.grad is not None
+    assert logits.grad[1].tolist() == pytest.approx([-0.25, 0.25])  # 2 x 1/2 x p_1 (1 - p_1)
+
+
+def test_a_batch_that_brings_experts_is_judged_by_them(tmp_path: Path) -> None:
+    policy = read_policy(write_moe(tmp_path / "moe"))
+    # Every token of layer 0 to experts 2 and 3, of layer 1 to 0 and 3, whatever the routers prefer.
+    brought = [replace(one, routed_experts=bytes([2, 3, 0, 3]) * (len(one.token_ids) - 1)) for one in SEQUENCES]
+    routers, batch = Routers(policy.model), collate(brought)
+    routers.begin()
+    policy(batch, 1.0)
+    routers.loss(batch, 1.0)
+    tokens = float(len(batch.target_ids))
+    assert routers.counts is not None
+    assert routers.counts.tolist() == [[0.0, 0.0, tokens, tokens], [tokens, 0.0, 0.0, tokens]]
+    found = routers.metrics(1)
+    assert (found["router_load"], found["router_load_worst_layer"]) == (2.0, 2.0)  # two of four experts do it all
 
 
 @given(tokens=st.integers(1, 20), layers=st.integers(1, 3), top_k=st.integers(1, 4), seed=st.integers(0, 99))
