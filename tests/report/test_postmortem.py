@@ -23,3 +23,14 @@ def test_batches_of_a_step_are_kept_side_by_side_and_read_back(tmp_path: Path) -
     fields = {name: tuple(value) if isinstance(value, list) else value for name, value in json.loads(first[1]).items()}
     fields["routed_experts"] = bytes.fromhex(fields["routed_experts"])
     assert TrainSequence(**fields) == sequence
+
+
+def test_a_resumed_run_drops_those_it_is_about_to_write_again(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    for stage, step in (("grpo", 10), ("grpo", 11), ("grpo", 11), ("grpo", 1000000), ("coldstart", 12)):
+        folder.write_postmortem(stage, step, [], {})
+    folder.rewind("grpo", 10)
+    kept = sorted(str(path.relative_to(tmp_path / "postmortem")) for path in tmp_path.rglob("*.zst"))
+    assert kept == ["coldstart/step-000012-1.jsonl.zst", "grpo/step-000010-1.jsonl.zst"]
+    again = folder.write_postmortem("grpo", 11, [], {})
+    assert again.endswith("step-000011-1.jsonl.zst")
