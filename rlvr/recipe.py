@@ -160,7 +160,7 @@ class ColdstartStage(Section):
 
 
 class Kl(Section):
-    """KL to the reference, the model the stage starts from: held as a second model, or with LoRA that without adapters."""
+    """KL to the reference, the model the stage starts from: a second model, or with LoRA the one without adapters."""
 
     coefficient: float = Field(gt=0, le=10, description="What a nat of KL costs.")
     estimator: KlEstimator = Field("k3", description="Estimator of the loss; the reward's is always k1.")
