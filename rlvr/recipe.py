@@ -107,11 +107,18 @@ class LearnerSection(Section):
 
     ranks: int = Field(1, ge=1, le=4096, description="Learner ranks, one Ray actor each.")
     threads: int = Field(1, ge=1, le=256, description="OpenMP threads of one rank on CPU.")
-    dtype: Dtype = Field("float32", description="Number format of forward and backward; the optimizer keeps float32.")
-    zero_stage: Literal[0, 1, 2, 3] = Field(0, description="DeepSpeed ZeRO stage.")
+    dtype: Dtype = Field(
+        "float32", description="Number format of forward and backward; gradients are summed and applied in float32."
+    )
+    zero_stage: Literal[0, 1, 2, 3] = Field(
+        0, description="DeepSpeed ZeRO stage; in bfloat16 0 works as 1, and 1 with an offloaded optimizer as 2."
+    )
     tokens_per_microbatch: int = Field(8192, ge=16, description="Padded tokens of one micro-batch on one rank.")
     gradient_checkpointing: bool = Field(False, description="Recompute activations in backward to save memory.")
-    lora: Lora | None = Field(None, description="Train adapters, merged where the model leaves; all weights if none.")
+    lora: Lora | None = Field(
+        None,
+        description="Train adapters, merged where the model leaves (bfloat16 with dither); all weights if none.",
+    )
     offload: Literal["none", "optimizer"] = Field("none", description="What is kept and computed in CPU memory.")
     weight_decay: float = Field(0.0, ge=0, le=1, description="AdamW weight decay.")
     beta2: float = Field(0.99, gt=0, lt=1, description="AdamW second-moment decay.")

@@ -96,11 +96,13 @@ def test_activations_bound_what_autograd_keeps_without_wild_excess(dtype: str, c
 
 
 def test_learner_bytes_by_hand() -> None:
-    # 7,615,616,512 parameters in bfloat16 under ZeRO-3 on 4 ranks: 2, 2 and 16 bytes a parameter, a quarter each
+    # 7,615,616,512 parameters in bfloat16 under ZeRO-3 on 4 ranks: 2, 4 and 12 bytes a parameter, a quarter each
     shape = shape_from_config(KNOWN["Qwen/Qwen2.5-7B"], "7B")
     held = learner_bytes(shape, dtype="bfloat16", zero_stage=3, ranks=4, tokens=1000, checkpointing=True, runtime=7)
-    assert (held["weights"], held["gradients"], held["optimizer"]) == (3_807_808_256, 3_807_808_256, 30_462_466_048)
-    assert held["communication"] == 2 * 1_000_000_000 + 2 * 500_000_000
+    assert (held["weights"], held["gradients"], held["optimizer"]) == (3_807_808_256, 7_615_616_512, 22_846_849_536)
+    assert (
+        held["communication"] == 4 * 1_000_000_000 + 2 * 500_000_000
+    )  # a step's copies; gathered are half as many bytes
     # a layer: 4 x 3584 numbers in bfloat16 and 4 in float32, (3 x 28 + 3 x 4) x 128, 4 x 18944
     layer = 1000 * (4 * 3584 * 6 + 96 * 128 * 2 + 4 * 18944 * 2)
     assert held["activations"] == 1000 * 28 * 3584 * 2 + layer
@@ -117,6 +119,18 @@ def test_float32_without_zero_needs_16_bytes_a_parameter() -> None:
     assert held["communication"] == 0
 
 
+def test_bfloat16_gradients_are_summed_in_float32_by_hand() -> None:
+    # 2 bytes of weights; 4 of the sum, whole up to ZeRO 1; 12 of master and moments, halved over 2 ranks even without
+    # ZeRO. Beside an offloaded optimizer the sum is sharded from ZeRO 1 on.
+    shape, parameters = shape_from_config(KNOWN["Qwen/Qwen2.5-0.5B"], "0.5B"), 494_032_768
+    common = {"dtype": "bfloat16", "ranks": 2, "tokens": 1, "checkpointing": False, "runtime": 0}
+    for zero_stage, gradients, optimizer in ((0, 4, 6), (1, 4, 6), (2, 2, 6), (3, 2, 6)):
+        held = learner_bytes(shape, zero_stage=zero_stage, **common)
+        assert (held["gradients"], held["optimizer"]) == (gradients * parameters, optimizer * parameters)
+    held = learner_bytes(shape, zero_stage=1, offload=True, **common)
+    assert (held["gradients"], held["optimizer"]) == (2 * parameters, 0)
+
+
 def test_adapters_and_an_offloaded_optimizer_by_hand() -> None:
     shape = shape_from_config(KNOWN["Qwen/Qwen2.5-7B"], "7B")
     # a layer at rank 2: q and o of 3584 + 3584, k and v of 3584 + 512, three of 3584 + 18944
@@ -125,9 +139,9 @@ def test_adapters_and_an_offloaded_optimizer_by_hand() -> None:
     common = {"dtype": "bfloat16", "zero_stage": 1, "ranks": 1, "tokens": 9, "checkpointing": True, "runtime": 0}
     held = learner_bytes(shape, lora_rank=2, **common)
     assert held["weights"] == 2 * (7_615_616_512 + adapters)
-    assert (held["gradients"], held["optimizer"]) == (2 * adapters, 16 * adapters)
+    assert (held["gradients"], held["optimizer"]) == (4 * adapters, 12 * adapters)
     held = learner_bytes(shape, offload=True, **common)
-    assert (held["gradients"], held["optimizer"]) == (2 * 7_615_616_512, 0)
+    assert (held["gradients"], held["optimizer"]) == (4 * 7_615_616_512, 0)
 
 
 @settings(max_examples=50, deadline=None)
@@ -220,17 +234,17 @@ def test_what_a_reference_costs_is_told_where_it_does_not_fit() -> None:
 
 
 def test_memory_of_the_machine_that_offloading_takes_by_hand() -> None:
-    # bfloat16: float32 master, two moments and gradient, and a bfloat16 gradient, 18 bytes a parameter
+    # float32 master, two moments, gradient and the sum of gradients, 20 bytes a parameter
     shape = shape_from_config(KNOWN["Qwen/Qwen2.5-7B"], "7B")
-    assert offloaded_bytes(shape, dtype="bfloat16", ranks=4) == 34_270_274_304
-    assert offloaded_bytes(shape, dtype="float32", ranks=1) == 20 * 7_615_616_512
-    assert offloaded_bytes(shape, dtype="bfloat16", ranks=2, lora_rank=2) == 9 * shape.adapter_parameters(2)
+    assert offloaded_bytes(shape, ranks=4) == 38_078_082_560
+    assert offloaded_bytes(shape, ranks=1) == 20 * 7_615_616_512
+    assert offloaded_bytes(shape, ranks=2, lora_rank=2) == 10 * shape.adapter_parameters(2)
     plan = make_plan(recipe("learner.offload=optimizer"))
-    assert plan.models[0].offloaded == 34_270_274_304
-    assert plan.host_bytes == 4 * 34_270_274_304  # four ranks in the one node
+    assert plan.models[0].offloaded == 38_078_082_560
+    assert plan.host_bytes == 4 * 38_078_082_560  # four ranks in the one node
     # 2 nodes of 8 GPUs, 7 engines: 1 rank beside them and 8 in the other node
     spread = make_plan(recipe("learner.offload=optimizer", "engine.workers=7", "learner.ranks=9", name=TWO_NODES))
-    assert spread.host_bytes == 8 * (18 * 7_615_616_512 // 9)
+    assert spread.host_bytes == 8 * (20 * 7_615_616_512 // 9)
 
 
 def test_without_offloading_or_without_gpus_no_other_memory_is_taken() -> None:
@@ -262,7 +276,7 @@ def test_one_gpu_holds_the_sum_of_engine_and_learner() -> None:
 @pytest.mark.parametrize(
     ("override", "words"),
     [
-        ("learner.zero_stage=0", "a learner GPU of Qwen/Qwen2.5-7B needs"),
+        ("learner.ranks=1", "a learner GPU of Qwen/Qwen2.5-7B needs"),
         ("engine.kv_cache_gib=70", "an engine GPU of Qwen/Qwen2.5-7B needs"),
         ("cluster.gpu_memory_gib=40", "40.0 are there"),
         ("engine.kv_cache_gib=0.25", "the cache of one engine holds 4,681 tokens"),
@@ -313,8 +327,8 @@ def test_view_shows_figures_and_verdict() -> None:
     for figure in ("0-3", "4-7", "33,554,432", "7,615,616,512", "898,779", "fits", "does not fit: an engine GPU"):
         assert figure in text
     assert text.count("reference") == 1  # of the second plan
-    # 34,270,274,304 bytes a rank, four of them
-    assert "offloaded to CPU memory: 31.9 GiB a learner rank, 127.7 GiB on the node with most of them" in text
+    # 38,078,082,560 bytes a rank, four of them
+    assert "offloaded to CPU memory: 35.5 GiB a learner rank, 141.9 GiB on the node with most of them" in text
 
 
 @pytest.mark.parametrize(

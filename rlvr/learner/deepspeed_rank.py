@@ -1,4 +1,4 @@
-"""One learner rank: a DeepSpeed engine around a `Policy`. This file and `deepspeed_setup.py` alone know DeepSpeed."""
+"""One learner rank: a DeepSpeed engine around a `Policy`. Files named `deepspeed_*` alone know DeepSpeed."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from rlvr.batch import Objective, PackedBatch, collate
 from rlvr.learner.allocator import keep_freed_memory
 from rlvr.learner.buckets import Bucket, pack_buckets
 from rlvr.learner.deepspeed_extensions import build_extensions
+from rlvr.learner.deepspeed_gradients import discard_gradients
 from rlvr.learner.deepspeed_setup import DTYPES, engine_config, load_reference, load_trained, make_optimizer
 from rlvr.learner.logprobs import count_chunks
 from rlvr.learner.microbatch import split_microbatches
@@ -147,14 +148,16 @@ class DeepSpeedRank:
         """Apply the accumulated gradients; returns their norm and whether they were applied."""
         norm = self._plain_norm() if self.settings["zero_stage"] == 0 and self.settings["dtype"] == "float32" else None
         if not finite or (norm is not None and not np.isfinite(norm)):
-            self.engine.optimizer.zero_grad()  # the engine's own leaves ZeRO-3's shards to be added to
+            discard_gradients(self.engine.optimizer)
             return float("nan"), False
         for group in self.engine.optimizer.param_groups:
             group["lr"] = learning_rate
         self.engine.step()
         if norm is None:  # ZeRO and bf16 optimizers clip by themselves and tell the norm afterwards
             norm = float(self.engine.get_global_grad_norm() or 0.0)
-        return norm, bool(self.engine.was_step_applied())  # not where a ZeRO optimizer met an infinite norm
+        if not (applied := bool(self.engine.was_step_applied())):  # the optimizer met an infinite norm
+            discard_gradients(self.engine.optimizer)
+        return norm, applied
 
     def _plain_norm(self) -> float:
         gradients = [parameter.grad for parameter in self.policy.parameters() if parameter.grad is not None]

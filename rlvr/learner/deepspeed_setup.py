@@ -10,20 +10,26 @@ import torch
 from rlvr.learner.logprobs import CHUNK
 from rlvr.learner.peft_lora import add_adapters
 from rlvr.learner.policy import Policy, load_policy
+from rlvr.learner.zero_stage import accumulating_stage
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
 def engine_config(settings: dict[str, Any]) -> dict[str, Any]:
     """Return DeepSpeed's configuration for the learner's settings."""
-    zero: dict[str, Any] = {"stage": settings["zero_stage"]}
-    if settings.get("offload", "none") == "optimizer":
+    dtype, offload = settings["dtype"], settings.get("offload", "none") == "optimizer"
+    stage = accumulating_stage(dtype=dtype, zero_stage=settings["zero_stage"], offload=offload)
+    zero: dict[str, Any] = {"stage": stage}
+    if offload:
         zero["offload_optimizer"] = {"device": "cpu", "pin_memory": torch.cuda.is_available()}
     return {
         "train_micro_batch_size_per_gpu": 1,
         "gradient_accumulation_steps": 1,
         "gradient_clipping": settings["max_grad_norm"],
-        "bf16": {"enabled": settings["dtype"] == "bfloat16"},
+        "bf16": {"enabled": dtype == "bfloat16", "immediate_grad_update": True},
+        "data_types": {"grad_accum_dtype": "fp32"},
+        # Up to stage 1 ranks add up their sums, from stage 2 on each micro-batch: those roundings even out.
+        "communication_data_type": "bf16" if dtype == "bfloat16" and stage > 1 else "fp32",
         "zero_optimization": zero,
         "zero_allow_untested_optimizer": True,
         "steps_per_print": 10**9,

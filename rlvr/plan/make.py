@@ -136,9 +136,7 @@ def _model_plan(name: str, model: Model, recipe: Recipe, *, reference: bool) -> 
             offload=offload,
             reference=reference,
         ),
-        offloaded=offloaded_bytes(shape, dtype=learner.dtype, ranks=learner.ranks, lora_rank=lora_rank)
-        if offload
-        else 0,
+        offloaded=offloaded_bytes(shape, ranks=learner.ranks, lora_rank=lora_rank) if offload else 0,
         cache_tokens=cache_tokens,
         at_once=min(engine.max_running, cache_tokens // engine.max_model_len),
     )

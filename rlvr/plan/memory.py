@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from rlvr.learner.zero_stage import accumulating_stage
 from rlvr.plan.shape import ModelShape
 
 GIB = 2**30
 BYTES = {"float32": 4, "bfloat16": 2}
+SUM = 4  # bytes of a parameter's gradient summed over micro-batches, in float32
 RUNTIME_GPU = 2 * GIB  # CUDA context, NCCL and fragmentation of one process
 RUNTIME_CPU = GIB  # torch, vLLM or DeepSpeed as code, and allocator slack
 ZERO_BUCKET = 500_000_000  # elements DeepSpeed reduces or gathers at once
 ZERO3_LIVE = 1_000_000_000  # elements ZeRO-3 keeps gathered
+ZERO3_STEP = 1_000_000_000  # elements of a rank's share that it steps at once
 LOGPROB_CHUNK = 1024  # target tokens whose logits exist at once in the learner
 PREFILL_TOKENS = 8192  # tokens of one forward pass of the engine
 PUSH_BUCKET = 256 * 2**20  # weights travel to engines in buckets of this size
@@ -32,22 +35,27 @@ def learner_bytes(
 ) -> dict[str, int]:
     """Return what one learner rank holds at its peak, for micro-batches of `tokens` padded tokens.
 
-    AdamW keeps two float32 moments; bfloat16 and every ZeRO stage add a float32 master copy and, during the step, a
-    float32 gradient, unless all that is offloaded to another memory. ZeRO 1 shards these over the ranks, 2 the
-    gradients as well, 3 the weights as well. With LoRA only adapters have them. A KL's reference is one more copy of
-    the weights, sharded as they are; with LoRA it is the model without its adapters and costs nothing.
+    AdamW keeps two float32 moments; bfloat16 and every ZeRO stage add a float32 master copy, unless all that is
+    offloaded to another memory. Gradients are summed in float32 whatever the dtype; the step makes a copy of them, of
+    a part at a time in bfloat16 under ZeRO 3 and of none below. ZeRO 1 shards the optimizer over the ranks, and so
+    does bfloat16 without ZeRO (see `accumulating_stage`); 2 the gradients as well, 3 the weights as well. With LoRA
+    only adapters have them. A KL's reference is one more copy of the weights, sharded as they are; with LoRA it is the
+    model without its adapters and costs nothing.
     """
+    zero_stage = accumulating_stage(dtype=dtype, zero_stage=zero_stage, offload=offload)
     adapters = shape.adapter_parameters(lora_rank)
     size, parameters = BYTES[dtype], shape.parameters + adapters
     trained = adapters or parameters
     shards = [ranks if zero_stage >= stage else 1 for stage in (3, 2, 1)]  # of weights, gradients, optimizer
-    plain = dtype == "float32" and zero_stage == 0
+    states = 12 if dtype == "bfloat16" else 16 if zero_stage else 8
     live = min(parameters, ZERO3_LIVE) * size if zero_stage == 3 else 0
+    if live and dtype == "bfloat16" and not offload:  # gathered while the micro-batches run, the copies in the step
+        live = max(live, min(trained // ranks, ZERO3_STEP) * 4)
     return {
         "weights": parameters * size // shards[0],
         "reference": parameters * size // shards[0] if reference and not adapters else 0,
-        "gradients": trained * size // shards[1],
-        "optimizer": 0 if offload else trained * (8 if plain else 16) // shards[2],
+        "gradients": trained * SUM // shards[1],
+        "optimizer": 0 if offload else trained * states // shards[2],
         "communication": live + (min(parameters, ZERO_BUCKET) * size if zero_stage else 0),
         "activations": activation_bytes(shape, size=size, tokens=tokens, checkpointing=checkpointing),
         "logits": logit_bytes(shape, size=size),
@@ -55,13 +63,14 @@ def learner_bytes(
     }
 
 
-def offloaded_bytes(shape: ModelShape, *, dtype: str, ranks: int, lora_rank: int = 0) -> int:
+def offloaded_bytes(shape: ModelShape, *, ranks: int, lora_rank: int = 0) -> int:
     """Return what one rank keeps in its machine's memory where the optimizer is offloaded, sharded from ZeRO 1 on.
 
-    A parameter has its float32 master, two moments and gradient there, and the micro-batches' gradient in `dtype`.
+    A parameter has its float32 master, two moments and gradient there, and the sum of its micro-batches' gradients,
+    which bfloat16 under ZeRO 1 and 2 keeps on the GPU instead.
     """
     trained = shape.adapter_parameters(lora_rank) or shape.parameters
-    return trained * (4 * 4 + BYTES[dtype]) // ranks
+    return trained * (4 * 4 + SUM) // ranks
 
 
 def activation_bytes(shape: ModelShape, *, size: int, tokens: int, checkpointing: bool) -> int:

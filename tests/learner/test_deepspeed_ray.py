@@ -108,23 +108,36 @@ def test_updates_are_those_of_plain_torch(learner: Any, path: str, zero_stage: i
     assert 0 < stats[0].metrics["entropy"] < np.log(400)
 
 
-@stages
-def test_an_update_that_is_not_finite_leaves_no_trace(learner: Any, path: str, zero_stage: int) -> None:
+# Every optimizer of DeepSpeed there is one for: those of plain stages, and those whose gradients are kept elsewhere.
+KINDS = [(stage, "float32", "none") for stage in range(4)] + [(stage, "bfloat16", "none") for stage in range(4)]
+KINDS += [(stage, dtype, "optimizer") for dtype in ("float32", "bfloat16") for stage in (1, 2, 3)]
+
+
+@pytest.mark.parametrize(("zero_stage", "dtype", "offload"), KINDS)
+def test_an_update_that_is_not_finite_leaves_no_trace(
+    learner: Any, path: str, zero_stage: int, dtype: str, offload: str
+) -> None:
     broken = [
         TrainSequence(token_ids=(1, 2, 3), prompt_length=1, loss_weights=(float("nan"), 1.0)),  # the loss itself
         TrainSequence(token_ids=(1, 2, 3), prompt_length=1, loss_weights=(2e37, 2e37)),  # only its gradient's norm
     ]
 
-    async def go() -> tuple[list[UpdateStats], Weights]:
-        await start(learner, path, zero_stage)
-        bad = [await learner.update([one, FIRST[0]], ImitationObjective(), RATE, TEMPERATURE) for one in broken]
-        await learner.update(FIRST, OBJECTIVE, RATE, TEMPERATURE)
-        return bad, await fetch(learner)
+    async def go(broken: list[TrainSequence]) -> tuple[list[UpdateStats], UpdateStats, Weights]:
+        await start(learner, path, zero_stage, dtype=dtype, offload=offload)
+        bad = [await learner.update([one, *FIRST], ImitationObjective(), RATE, TEMPERATURE) for one in broken]
+        good = await learner.update(FIRST, OBJECTIVE, RATE, TEMPERATURE)
+        return bad, good, await fetch(learner)
 
-    bad, weights = run(go())
+    bad, good, weights = run(go(broken))
     assert [one.applied for one in bad] == [False, False]
     assert np.isfinite(bad[1].loss)
-    assert_weights(weights, plain_updates(path, FIRST)[1])
+    _, alone, wanted = run(go([]))
+    assert good.applied
+    assert (good.loss, good.grad_norm) == (alone.loss, alone.grad_norm)
+    for name, tensor in wanted.items():
+        assert torch.equal(weights[name], tensor), name
+    if dtype == "float32":
+        assert_weights(weights, plain_updates(path, FIRST)[1])
 
 
 @stages
