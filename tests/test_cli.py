@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -170,9 +171,14 @@ def test_our_own_fault_is_not_dressed_up(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_interrupt_exits_130(tmp_path: Path) -> None:
     pipe = tmp_path / "recipe.yaml"
     os.mkfifo(pipe)
-    child = subprocess.Popen([sys.executable, "-m", "rlvr.cli", "plan", str(pipe)], stderr=subprocess.PIPE, text=True)
+    # A shell's background jobs ignore interrupts, and so would the child.
+    command = ["env", "--default-signal=INT", sys.executable, "-m", "rlvr.cli", "plan", str(pipe)]
+    child = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     with pipe.open("w"):  # opens once the child has begun to read the recipe, and holds it there
-        child.send_signal(signal.SIGINT)
-        _, err = child.communicate()
+        err = None
+        while err is None:
+            child.send_signal(signal.SIGINT)  # again where it came just before the child began to wait for the pipe
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                err = child.communicate(timeout=5)[1]
     assert child.returncode == 130
     assert err == "error: interrupted; the same command goes on from the last checkpoint\n"
