@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 import torch
 from step_model import NEVER, build
 from step_turns import Player
-from table import Row, markdown
+from table import Row, finish, markdown
 
 END_LOGIT = {"1m": 2.0, "14m": 2.0, "135m": 7.0}  # natural lengths: an end every 40 tokens or so
 BARS = {"even": 0.75, "natural": 0.5}  # of TRL's step
@@ -189,9 +189,7 @@ def main() -> None:
                 flush=True,
             )
             every += rows
-    if given.out:
-        given.out.write_text(markdown(every) + "\n", encoding="utf-8")
-    raise SystemExit(any(row.reached is False for row in every))
+    finish(every, given.out)
 
 
 if __name__ == "__main__":

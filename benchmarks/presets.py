@@ -23,7 +23,7 @@ import yaml
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from table import Row, markdown
+from table import Row, finish, markdown
 
 from rlvr.estimates import Estimate, summarise
 from rlvr.grpo.presets import PRESET_NAMES
@@ -151,9 +151,8 @@ def main() -> None:
     print(markdown(rows))
     if given.out:
         given.out.mkdir(parents=True, exist_ok=True)
-        (given.out / "table.md").write_text(markdown(rows) + "\n")
         draw(found, given.out / "curves.png")
-    raise SystemExit(not all(row.reached for row in rows))
+    finish(rows, given.out and given.out / "table.md")
 
 
 main()

@@ -1,4 +1,4 @@
-"""Code problems through the whole path: references right, stubs and mutants as plain Python says.
+"""Code problems through the whole path: references right, empty solutions and mutants as plain Python says.
 
 Attacks on the sandbox and its speed are measured by `reward_sandbox.py`.
 """
@@ -18,7 +18,7 @@ from table import Row
 
 from rlvr.code_tests import CodeTests
 from rlvr.data import jsonl
-from rlvr.data.code_rows import stub
+from rlvr.data.code_rows import empty_solution
 from rlvr.rewards.compose import RewardVerifier
 from rlvr.types import Completion, Problem, Verdict
 
@@ -61,12 +61,12 @@ class Item:
 
 
 def measure(data: Path) -> list[Row]:
-    """Return the rows on references, stubs and mutants."""
+    """Return the rows on references, empty solutions and mutants."""
     items = [item for name, path in SETS.items() for item in _items(data / path, name)]
     contests = [Item("contests", problem, {}) for problem in jsonl.load(str(data / "code_contests/test.jsonl"), {})]
     return [
         *(_references(name, [item for item in items if item.name == name]) for name in SETS),
-        _stubs(items + contests),
+        _empty_solutions(items + contests),
         *_mutants(items),
     ]
 
@@ -117,12 +117,12 @@ def _references(name: str, items: Sequence[Item]) -> Row:
     )
 
 
-def _stubs(items: Sequence[Item]) -> Row:
-    verdicts = judged([(item.problem, stub(item.tests, item.problem.answer)) for item in items], PATIENT_S)
+def _empty_solutions(items: Sequence[Item]) -> Row:
+    verdicts = judged([(item.problem, empty_solution(item.tests, item.problem.answer)) for item in items], PATIENT_S)
     passed = [item for item, verdict in zip(items, verdicts, strict=True) if verdict.correct]
     failed = [item for item, verdict in zip(items, verdicts, strict=True) if verdict.status == "invalid"]
     return Row(
-        what="stubs that return None, or print nothing, judged correct",
+        what="solutions that return None, or print nothing, judged correct",
         figure=f"{len(passed)} of {len(items)}",
         bar="0",
         reached=not passed and not failed,

@@ -14,7 +14,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from table import Row, markdown
+from table import Row, finish, markdown
 
 PARTS = {
     "math": "reward_math",
@@ -36,9 +36,7 @@ def main() -> None:
         found = importlib.import_module(PARTS[part]).measure(given.data)
         print(f"## {part}\n\n{markdown(found)}\n", flush=True)
         rows += found
-    if given.out:
-        given.out.write_text(markdown(rows) + "\n", encoding="utf-8")
-    raise SystemExit(any(row.reached is False for row in rows))
+    finish(rows, given.out)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NoReturn
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,3 +28,10 @@ def markdown(rows: Sequence[Row]) -> str:
         if row.notes:
             lines += ["", f"{row.what}:", "", *(f"- {note}" for note in row.notes)]
     return "\n".join(lines)
+
+
+def finish(rows: Sequence[Row], out: Path | None) -> NoReturn:
+    """End a benchmark: write its rows where asked, and exit 1 where a bar is not reached."""
+    if out:
+        out.write_text(markdown(rows) + "\n", encoding="utf-8")
+    raise SystemExit(any(row.reached is False for row in rows))

@@ -20,6 +20,7 @@ class _Verbs(TyperGroup):
     """The verbs, with an interrupt as exit code 130 (typer's own is 1, which here means a failed check)."""
 
     def invoke(self, ctx: Any) -> Any:
+        """Run the verb."""
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:

@@ -37,9 +37,11 @@ class _Given:
     unseen: list[ast.expr] = field(default_factory=list)  # calls of the candidate that no expression has yet
 
     def fold(self, node: ast.expr) -> object:
+        """Return the constant that an expression is by now; raises NotConstant where it is none."""
         return fold(node, self.constants, self.taken)
 
     def assign(self, name: str, value: ast.expr) -> None:
+        """Take in `name = value`."""
         self.steps.append((name, value))
         self._mark(name, value)
         try:
@@ -52,6 +54,7 @@ class _Given:
             self.unseen.append(value)
 
     def act(self, value: ast.Call) -> None:
+        """Take in a call that stands alone; raises NotSplit where the candidate has no part in it."""
         if not names_in(value.func) & (self.taken | self.own.keys()):
             raise NotSplit(f"{ast.unparse(value)[:60]} is no call of the candidate")
         self.steps.append((None, value))

@@ -102,7 +102,7 @@ def code_task(row: Row, question: str, *, where: str) -> CodeTask:
         raise DataError(f"{where}: unusable tests: {reason}; mend or drop the row") from None
 
 
-def stub(tests: CodeTests, reference: str = "") -> str:
+def empty_solution(tests: CodeTests, reference: str = "") -> str:
     """Return a program that does nothing in the solution's place: tests that it passes tell nothing.
 
     What else `reference` defines stays, since the tests may need it.
@@ -158,9 +158,11 @@ class _Renamed(ast.NodeTransformer):
         self._old, self._new = old, new
 
     def visit_Name(self, node: ast.Name) -> ast.Name:
+        """Return the name, the new one in place of the old."""
         return ast.Name(self._new, node.ctx) if node.id == self._old else node
 
     def straight(self, tree: ast.Module, check: ast.FunctionDef) -> str:
+        """Return the program with the body of `check` in its place."""
         before = [part for part in tree.body if part is not check]
         return ast.unparse(ast.Module([*before, *map(self.visit, check.body)], []))
 

@@ -97,6 +97,7 @@ class _Folder:
         self._taken = taken
 
     def value(self, node: ast.expr) -> Any:
+        """Return what an expression comes to, within bounds; raises NotConstant where it is none or too large."""
         return _bounded(self._value(node))
 
     def _value(self, node: ast.expr) -> Any:

@@ -8,10 +8,9 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 
 from rlvr.distill.objective import ImitationObjective
+from rlvr.non_finite import count_non_finite
 from rlvr.ports import Checkpointer, Learner, Tracker
 from rlvr.types import TrainSequence
-
-NON_FINITE_LIMIT = 3  # updates in a row whose loss or gradient was not finite
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,10 +63,9 @@ async def imitate(
         batch = mean_over_batch(batch_at(step))
         rate = cosine_rate(step, settings)
         stats = await learner.update(batch, ImitationObjective(), rate, 1.0)
-        non_finite = 0 if stats.applied else non_finite + 1
-        if non_finite:
-            figures = {**stats.metrics, "loss": stats.loss, "grad_norm": stats.grad_norm}
-            _refuse_too_many(non_finite, tracker.write_postmortem(settings.stage, step, batch, figures), settings, step)
+        non_finite = count_non_finite(
+            non_finite, stats, batch, stage=settings.stage, step=step, learning_rate=rate, tracker=tracker
+        )
         metrics = {"loss": stats.loss, "grad_norm": stats.grad_norm, "learning_rate": rate}
         metrics["tokens_per_s"] = sum(len(row.token_ids) for row in batch) / (time.perf_counter() - began)
         accuracy = None
@@ -82,11 +80,3 @@ async def imitate(
         else:
             tracker.log(settings.stage, step, metrics)
     return settings.steps
-
-
-def _refuse_too_many(non_finite: int, kept: str, settings: ImitationSettings, step: int) -> None:
-    if non_finite == NON_FINITE_LIMIT:
-        raise FloatingPointError(
-            f"{settings.stage} step {step}: loss or gradient was not finite {NON_FINITE_LIMIT} times in a row; "
-            f"lower learning_rate {settings.learning_rate}; the last batch is in {kept}"
-        )

@@ -13,10 +13,9 @@ from rlvr.grpo.metrics import update_metrics
 from rlvr.grpo.minibatches import mini_batches
 from rlvr.grpo.settings import GrpoSettings
 from rlvr.grpo.signal import has_signal
+from rlvr.non_finite import count_non_finite
 from rlvr.ports import Learner, Tracker
-from rlvr.types import CreditedGroup, TrainSequence, UpdateStats
-
-NON_FINITE_LIMIT = 3  # optimizer steps in a row whose loss or gradient was not finite
+from rlvr.types import CreditedGroup, TrainSequence
 
 
 class BatchLearner:
@@ -57,7 +56,15 @@ class BatchLearner:
                 [sequences[index] for index in chosen], settings.preset, max_tokens=settings.params.max_tokens
             )
             stats.append(await self.learner.update(batch, self.objective, rate, settings.params.temperature))
-            self._look_at(stats[-1], batch, step)
+            self.non_finite = count_non_finite(
+                self.non_finite,
+                stats[-1],
+                batch,
+                stage=settings.stage,
+                step=step,
+                learning_rate=rate,
+                tracker=self.tracker,
+            )
         metrics["seconds_learn"] = time.perf_counter() - began
         return {**update_metrics(stats), **metrics, "learning_rate": rate}
 
@@ -90,17 +97,3 @@ class BatchLearner:
             for index, sequence in enumerate(credited)
         ]
         return ready, metrics
-
-    def _look_at(self, stats: UpdateStats, batch: Sequence[TrainSequence], step: int) -> None:
-        """Keep a batch whose loss or gradient was not finite, and stop the run after too many in a row."""
-        if stats.applied:
-            self.non_finite = 0
-            return
-        self.non_finite += 1
-        figures = {**stats.metrics, "loss": stats.loss, "grad_norm": stats.grad_norm}
-        kept = self.tracker.write_postmortem(self.settings.stage, step, batch, figures)
-        if self.non_finite == NON_FINITE_LIMIT:
-            raise FloatingPointError(
-                f"step {step}: loss or gradient was not finite {NON_FINITE_LIMIT} times in a row (loss {stats.loss}); "
-                f"lower the learning rate; the last batch is in {kept}"
-            )

@@ -12,6 +12,7 @@ from typing import Any
 
 import ray
 
+from rlvr.learner.zero_stage import accumulating_stage
 from rlvr.types import TrainSequence, UpdateStats
 
 KEPT_STAGES = (0, 1)  # ZeRO stages whose memory DeepSpeed gives back within a process
@@ -72,7 +73,10 @@ class RayLearner:
 
     async def restart(self, path: str) -> None:
         """Point the ranks at another model, with a fresh optimizer; the former one's memory is free afterwards."""
-        if self.settings["zero_stage"] in KEPT_STAGES:
+        settings = self.settings
+        offload = settings.get("offload", "none") == "optimizer"
+        stage = accumulating_stage(dtype=settings["dtype"], zero_stage=settings["zero_stage"], offload=offload)
+        if stage in KEPT_STAGES:
             self.settings = {**self.settings, "path": path}
             await self._call("start", path)
             return

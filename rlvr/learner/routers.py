@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 import torch
@@ -10,7 +9,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from rlvr.batch import PackedBatch
-from rlvr.learner.routing_replay import read_experts
+from rlvr.learner.routing_replay import find_routers, read_experts
 
 
 def load_balancing_loss(logits: list[Tensor], top_k: int, replayed: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -33,12 +32,9 @@ class Routers:
     def __init__(self, model: Any) -> None:
         config = model.config
         recorder = (getattr(model, "_can_record_outputs", None) or {}).get("router_logits")
-        kind = getattr(recorder, "target_class", recorder)
-        self.place = getattr(recorder, "index", 0)
-        found = {
-            name: module for name, module in model.named_modules() if kind is not None and isinstance(module, kind)
-        }
-        self.layers = [int(re.findall(r"layers\.(\d+)\.", name)[-1]) for name in found]
+        self.place = getattr(recorder, "index", 0)  # of the logits in what a router returns
+        found = find_routers(model)
+        self.layers = list(found)
         self.all_layers = int(getattr(config, "num_hidden_layers", 0) or 0)
         self.coefficient = float(getattr(config, "router_aux_loss_coef", 0.0) or 0.0)
         self.top_k = int(getattr(config, "num_experts_per_tok", 0) or 0)

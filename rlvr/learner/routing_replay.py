@@ -30,6 +30,17 @@ def read_experts(packed: Tensor, *, layers: int, top_k: int) -> Tensor:
     return flat.unflatten(1, (layers, top_k))
 
 
+def find_routers(model: Any) -> dict[int, Any]:
+    """Return the routers of a model by the number of their layer; a model without experts has none."""
+    recorder = (getattr(model, "_can_record_outputs", None) or {}).get("router_logits")
+    kind = getattr(recorder, "target_class", recorder)
+    return {
+        int(re.findall(r"layers\.(\d+)\.", name)[-1]): module
+        for name, module in model.named_modules()
+        if kind is not None and isinstance(module, kind)
+    }
+
+
 def weights_of(logits: Tensor, experts: Tensor, *, normalise: bool) -> Tensor:
     """Return how much given experts count: their softmax [N, k] from logits [N, E], made to sum to 1 if `normalise`."""
     chances = logits.softmax(-1, dtype=torch.float32).gather(-1, experts)
@@ -44,13 +55,9 @@ class RoutingReplay:
         self.layers = int(getattr(config, "num_hidden_layers", 0) or 0)
         self.top_k = int(getattr(config, "num_experts_per_tok", 0) or 0)
         self.experts: Tensor | None = None  # [B * L, layers, top_k]
-        self.routers = 0
-        recorder: Any = (getattr(model, "_can_record_outputs", None) or {}).get("router_logits")
-        for name, module in model.named_modules() if config.model_type in REPLAYED else ():
-            if isinstance(module, recorder.target_class):
-                layer = int(re.findall(r"layers\.(\d+)\.", name)[-1])
-                module.register_forward_hook(partial(self._replay, layer))
-                self.routers += 1
+        self.routers = find_routers(model) if config.model_type in REPLAYED else {}
+        for layer, router in self.routers.items():
+            router.register_forward_hook(partial(self._replay, layer))
 
     def follow(self, batch: PackedBatch) -> None:
         """Replay the batch's experts until the next one: in its forward pass and where backward makes it again."""

@@ -82,26 +82,31 @@ class _Reader:
     used: list[int] = field(default_factory=list)
 
     def peek(self) -> str | None:
+        """Return the token that comes next, None behind the last."""
         return self.tokens[self.position] if self.position < len(self.tokens) else None
 
     def take(self) -> str | None:
+        """Return it and go past it."""
         token = self.peek()
         self.position += 1
         return token
 
     def sum(self, depth: int) -> Fraction:
+        """Read products with + and - between them, `depth` brackets deep."""
         value = self.product(depth)
         while self.peek() in ("+", "-"):
             value = value + self.product(depth) if self.take() == "+" else value - self.product(depth)
         return value
 
     def product(self, depth: int) -> Fraction:
+        """Read atoms with * and / between them."""
         value = self.atom(depth)
         while self.peek() in ("*", "/"):
             value = value * self.atom(depth) if self.take() == "*" else value / self.atom(depth)
         return value
 
     def atom(self, depth: int) -> Fraction:
+        """Read a number or a sum in brackets; raises Unreadable for anything else."""
         token = self.take()
         if token is not None and token.isdecimal():
             self.used.append(int(token))

@@ -1,4 +1,4 @@
-"""Rows of code data sets become problems whose tests the reference passes and a stub does not."""
+"""Rows of code data sets become problems whose tests the reference passes and an empty solution does not."""
 
 import ast
 import json
@@ -8,7 +8,7 @@ import pytest
 
 from rlvr.code_tests import CallTest, CodeTests, StdioCase
 from rlvr.data import jsonl
-from rlvr.data.code_rows import NO_REFERENCE, is_code, stub
+from rlvr.data.code_rows import NO_REFERENCE, empty_solution, is_code
 from rlvr.errors import DataError
 
 FILES = Path(__file__).parent / "files"
@@ -58,13 +58,13 @@ def passes(tests: CodeTests, program: str) -> list[bool]:
         ("humaneval_5.jsonl", {f"HumanEval/{n}": count for n, count in ((2, 3), (32, 1), (52, 6), (53, 1), (64, 7))}),
     ],
 )
-def test_references_pass_and_stubs_do_not(name, counts):
+def test_references_pass_and_empty_solutions_do_not(name, counts):
     found = jsonl.load(str(FILES / name), {})
     assert {p.id: len(passes(kept_tests(p), p.answer)) for p in found} == counts
     for problem in found:
         assert problem.verifier == "code"
         assert all(passes(kept_tests(problem), problem.answer))
-        assert not all(passes(kept_tests(problem), stub(kept_tests(problem), problem.answer)))
+        assert not all(passes(kept_tests(problem), empty_solution(kept_tests(problem), problem.answer)))
 
 
 def test_mbpp_shows_one_test_and_the_code_that_it_needs():
@@ -239,11 +239,11 @@ def test_a_bad_row_is_one_line(tmp_path, row, why):
     assert told.isprintable()
 
 
-def test_stubs():
-    assert stub(STDIO) == "pass\n"
+def test_empty_solutions():
+    assert empty_solution(STDIO) == "pass\n"
     space: dict[str, object] = {}
     calls = (CallTest(expression="Solution().add(1)", expected="3"),)
-    exec(stub(CodeTests(entry_point="Solution", calls=calls), "class Solution: pass"), space)
+    exec(empty_solution(CodeTests(entry_point="Solution", calls=calls), "class Solution: pass"), space)
     assert eval("Solution().add(1)", space) is None
 
 

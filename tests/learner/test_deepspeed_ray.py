@@ -213,6 +213,26 @@ def test_restart_with_another_architecture(learner: Any, path: str, zero_stage: 
     assert_weights(run(go()), plain_updates(other, FIRST)[1], atol=RATE / 100)
 
 
+# Beside an offloaded optimizer bfloat16 works as stage 2, whose memory only the end of its process gives back.
+@pytest.mark.parametrize(("zero_stage", "offload", "kept"), [(0, "none", True), (1, "optimizer", False)])
+def test_restart_keeps_processes_that_give_their_memory_back(
+    local_ray: None, path: str, zero_stage: int, offload: str, *, kept: bool
+) -> None:
+    async def go() -> tuple[list[Any], list[Any], UpdateStats]:
+        learner = new_learner(1)
+        try:
+            await start(learner, path, zero_stage, dtype="bfloat16", offload=offload)
+            before = list(learner.actors)
+            await learner.restart(path)
+            return before, list(learner.actors), await learner.update(FIRST, OBJECTIVE, RATE, TEMPERATURE)
+        finally:
+            learner.close()
+
+    before, after, stats = run(go())
+    assert (after == before) is kept
+    assert stats.applied
+
+
 def test_ranks_with_unequal_targets_gather_a_sharded_head_equally_often(local_ray: None, tmp_path: Path) -> None:
     # Wide enough that ZeRO-3 shards the head: it keeps tensors of fewer than 100 000 numbers whole on every rank.
     wide = write_tiny(tmp_path / "wide", hidden=400)

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
-from test_sampler_contract import LEARNER, Rig, mean_gap
-from tiny_chat import make_chat
+from sampler_rig import mean_gap, real_rig
 
 sys.path.append(str(Path(__file__).parent.parent / "learner"))
 from tiny_moe import write_moe
@@ -19,44 +17,12 @@ pytestmark = pytest.mark.slow
 
 def agreement(path: str, *, dtype: str) -> tuple[float, float, float]:
     """Mean differences of log-probs at the start, after every tensor changed, and once the engine was told."""
-    import ray
-
-    from rlvr.learner.ray_learner import RankActor, RayLearner
-    from rlvr.rollout.ray_fleet import RayFleet, RolloutWorker
-    from rlvr.rollout.vllm_engine import EngineSettings
-
-    chat = make_chat(path)
-    settings = EngineSettings(
-        path=path,
-        dtype=dtype,
-        max_model_len=128,
-        tensor_parallel=1,
-        threads=1,
-        kv_cache_gib=0.1,
-        max_running=32,
-        compile=False,
-        eos_ids=chat.eos_ids,
-        seed=0,
-    )
-    worker = ray.remote(RolloutWorker).options(num_cpus=1, max_restarts=0, max_concurrency=1000)
-    rank = ray.remote(RankActor).options(num_cpus=1, max_restarts=0)
-    sampler = RayFleet([worker.remote(settings, False)], chat, max_running=settings.max_running)
-    learner = RayLearner(lambda: [rank.remote()])
-
-    async def start() -> None:
-        await asyncio.gather(sampler.start(), learner.start({**LEARNER, "dtype": dtype, "path": path}))
-
-    with asyncio.Runner() as loop:
-        loop.run(start())
-        rig = Rig(sampler=sampler, chat=chat, learner=learner, loop=loop)
+    with real_rig(path, dtype=dtype) as rig:
         before = mean_gap(rig)
-        loop.run(learner.perturb(by=0.1, seed=0))
+        rig.loop.run(rig.learner.perturb(by=0.1, seed=0))
         moved = mean_gap(rig)
         rig.push(1)
-        after = mean_gap(rig)
-        loop.run(sampler.close())
-        learner.close()
-    return before, moved, after
+        return before, moved, mean_gap(rig)
 
 
 # Experts 16 wide are padded for the kernel, those 32 wide are not.

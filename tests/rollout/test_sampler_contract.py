@@ -5,30 +5,15 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import AsyncIterator, Iterator, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
 
 import pytest
-from fakes import FakeWeights
+from sampler_rig import MOST_LENGTH, PARAMS, Rig, mean_gap, real_rig, sequences_of
 from tiny_chat import make_chat, write_tiny
 
-from rlvr.ports import PolicySampler, WeightSource
+from rlvr.ports import WeightSource
 from rlvr.rollout.chat import Chat
-from rlvr.types import Completion, CompletionGroup, Problem, Prompt, SamplingParams, TrainSequence, VersionSpan
-
-PARAMS = SamplingParams(group_size=4, max_tokens=48, temperature=0.8, seed=11)
-MOST_LENGTH = 128  # prompt and completion
-LEARNER: dict[str, Any] = {
-    "threads": 1,
-    "seed": 0,
-    "dtype": "float32",
-    "zero_stage": 0,
-    "budget": 2048,
-    "gradient_checkpointing": False,
-    "weight_decay": 0.0,
-    "beta2": 0.99,
-    "max_grad_norm": 1.0,
-}
+from rlvr.types import Completion, CompletionGroup, Prompt, SamplingParams, VersionSpan
 
 
 class FakePolicySampler:
@@ -64,32 +49,6 @@ class FakePolicySampler:
         return 0.0
 
 
-@dataclass
-class Rig:
-    """A sampler, the chat it decodes with, the learner behind it where there is one, and one event loop for all."""
-
-    sampler: PolicySampler
-    chat: Chat
-    learner: Any
-    loop: asyncio.Runner
-
-    def draw(self, prompts: Sequence[Prompt], params: SamplingParams = PARAMS) -> list[CompletionGroup]:
-        async def all_groups() -> list[CompletionGroup]:
-            return [group async for group in self.sampler.sample(prompts, params)]
-
-        return self.loop.run(all_groups())
-
-    def push(self, version: int) -> float:
-        async def push() -> float:
-            source = FakeWeights(buckets=()) if self.learner is None else await self.learner.weights()
-            return await self.sampler.update_weights(source, version)
-
-        return self.loop.run(push())
-
-    def prompts(self, *questions: str) -> list[Prompt]:
-        return [self.chat.prompt(Problem(id=question, question=question, answer="1")) for question in questions]
-
-
 @pytest.fixture(scope="module")
 def path(tmp_path_factory: pytest.TempPathFactory) -> str:
     return write_tiny(tmp_path_factory.mktemp("tiny") / "model")
@@ -97,38 +56,8 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture(scope="module")
 def fleet(path: str, local_ray: None) -> Iterator[Rig]:
-    import ray
-
-    from rlvr.learner.ray_learner import RankActor, RayLearner
-    from rlvr.rollout.ray_fleet import RayFleet, RolloutWorker
-    from rlvr.rollout.vllm_engine import EngineSettings
-
-    chat = make_chat(path)
-    settings = EngineSettings(
-        path=path,
-        dtype="float32",
-        max_model_len=MOST_LENGTH,
-        tensor_parallel=1,
-        threads=1,
-        kv_cache_gib=0.1,
-        max_running=32,
-        compile=False,
-        eos_ids=chat.eos_ids,
-        seed=0,
-    )
-    worker = ray.remote(RolloutWorker).options(num_cpus=1, max_restarts=0, max_concurrency=1000)
-    rank = ray.remote(RankActor).options(num_cpus=1, max_restarts=0)
-    sampler = RayFleet([worker.remote(settings, False)], chat, max_running=settings.max_running)
-    learner = RayLearner(lambda: [rank.remote()])
-
-    async def start() -> None:
-        await asyncio.gather(sampler.start(), learner.start({**LEARNER, "path": path}))
-
-    with asyncio.Runner() as loop:
-        loop.run(start())
-        yield Rig(sampler=sampler, chat=chat, learner=learner, loop=loop)
-        loop.run(sampler.close())
-        learner.close()
+    with real_rig(path) as rig:
+        yield rig
 
 
 @pytest.fixture(scope="module", params=["fake", pytest.param("fleet", marks=pytest.mark.slow)])
@@ -201,30 +130,6 @@ def test_completions_say_whose_weights_drew_them(rig: Rig) -> None:
         for group in rig.draw(rig.prompts("1+2", "2+2")):
             for one in group.completions:
                 assert one.versions == (VersionSpan(policy_version=version, start=0, end=len(one.token_ids)),)
-
-
-def sequences_of(groups: Sequence[CompletionGroup]) -> list[TrainSequence]:
-    return [
-        TrainSequence(
-            token_ids=(*group.prompt.token_ids, *one.token_ids),
-            prompt_length=len(group.prompt.token_ids),
-            loss_weights=(0.01,) * len(one.token_ids),
-            sampler_logprobs=one.sampler_logprobs,
-        )
-        for group in groups
-        for one in group.completions
-    ]
-
-
-def mean_gap(rig: Rig) -> float:
-    sequences = sequences_of(rig.draw(rig.prompts("1+2", "2+2", "10+20")))
-    policy = rig.loop.run(rig.learner.logprobs(sequences, PARAMS.temperature))
-    gaps = [
-        abs(ours - theirs)
-        for sequence, row in zip(sequences, policy, strict=True)
-        for ours, theirs in zip(row, sequence.sampler_logprobs, strict=True)
-    ]
-    return sum(gaps) / len(gaps)
 
 
 @pytest.mark.slow
