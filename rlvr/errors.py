@@ -27,3 +27,14 @@ class DoctorFailed(Exception):
 
 class InvalidVerdicts(Exception):
     """Too many verdicts were `invalid` (our graders fail), so the run stops rather than train on what is left."""
+
+
+class ProcessLost(Exception):
+    """A process of ours died or did not answer in time; the message names which, what it was doing, and for what.
+
+    Whoever owns the process starts another one; it only reaches the user where that did not help.
+    """
+
+
+class Stopped(Exception):
+    """The run was asked to stop (SIGTERM) and has kept all there is to keep; the message says so. Exit code 0."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -14,10 +14,14 @@ from rlvr.types import (
     Prompt,
     SamplingParams,
     ScoredGroup,
+    Ticket,
     TrainSequence,
     UpdateStats,
     Verdict,
 )
+
+
+Prompts = Sequence[Prompt] | AsyncIterable[Ticket]  # a list, whose tickets are numbered 0, 1, ...; or tickets to come
 
 
 class Verifier(Protocol):
@@ -31,8 +35,11 @@ class Verifier(Protocol):
 class Sampler(Protocol):
     """Draws completions; a frozen teacher is just a sampler."""
 
-    def sample(self, prompts: Sequence[Prompt], params: SamplingParams) -> AsyncIterator[CompletionGroup]:
-        """Yield one group a prompt, in the order they finish."""
+    def sample(self, prompts: Prompts, params: SamplingParams) -> AsyncIterator[CompletionGroup]:
+        """Yield one group a prompt, in the order they finish; ticket n draws with seed `params.seed + n * group_size`.
+
+        A ticket to come is taken when an engine has room for it, and is answered whatever happens to that engine.
+        """
         ...
 
 
@@ -49,19 +56,30 @@ class PolicySampler(Sampler, Protocol):
     """A sampler whose weights reinforcement learning updates."""
 
     async def update_weights(self, source: WeightSource, version: int) -> float:
-        """Load `source` into every engine as `version`, check it arrived, and return the seconds it took."""
+        """Load `source` into every engine as `version`, check it arrived, and return the seconds it took.
+
+        Completions under way go on under the new weights, and say from which token.
+        """
+        ...
+
+    def metrics(self) -> dict[str, float]:
+        """Return figures of the engines since the last call."""
         ...
 
 
 class ScoredSampler(Protocol):
     """Sampling and verification overlapped: what every training stage and evaluation draws from."""
 
-    def scored_groups(self, prompts: Sequence[Prompt], params: SamplingParams) -> AsyncIterator[ScoredGroup]:
-        """Yield one scored group a prompt, in the order they finish."""
+    def scored_groups(self, prompts: Prompts, params: SamplingParams) -> AsyncIterator[ScoredGroup]:
+        """Yield one scored group a prompt, in the order they finish; see `Sampler.sample`."""
         ...
 
     async def update_weights(self, source: WeightSource, version: int) -> float:
         """Push new weights to the engines; see `PolicySampler`."""
+        ...
+
+    def metrics(self) -> dict[str, float]:
+        """Return figures of the engines since the last call."""
         ...
 
 

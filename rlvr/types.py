@@ -52,6 +52,14 @@ class Prompt:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Ticket:
+    """A prompt to sample. Its number in the stage is for good: seed and place in the ledger come of it."""
+
+    number: int
+    prompt: Prompt
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SamplingParams:
     """How completions are drawn. `seed` makes a request repeatable; `top_k=0` means no limit."""
 
@@ -104,6 +112,7 @@ class CompletionGroup:
 
     prompt: Prompt
     completions: tuple[Completion, ...]  # [G]
+    ticket: int = 0  # its number
 
     def __post_init__(self) -> None:
         if not self.completions:

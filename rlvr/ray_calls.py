@@ -1,0 +1,55 @@
+"""Calls to Ray actors that end: each has a deadline, and an actor that died or gives no answer raises `ProcessLost`."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+
+from ray.exceptions import RayError, RayTaskError
+
+from rlvr.errors import ProcessLost
+
+Answer = TypeVar("Answer")
+
+
+async def answered(reply: Any, *, what: str, limit_s: float) -> Any:
+    """Return what a remote call answers; what it raises itself comes as Ray wraps it, of its own class too.
+
+    Raises ProcessLost, beginning with `what` (which process, what it does, for what), where there is no answer.
+    """
+    try:
+        return await asyncio.wait_for(_awaited(reply), limit_s)
+    except RayTaskError:  # the actor lives, and this is its answer
+        raise
+    except TimeoutError as error:
+        raise ProcessLost(f"{what}: no answer within {limit_s:g} s") from error
+    except RayError as error:
+        raise ProcessLost(f"{what}: {summary(error)}") from error
+
+
+async def watched(
+    call: Awaitable[Answer], ping: Callable[[], Any], *, what: str, every_s: float, limit_s: float
+) -> Answer:
+    """Await a call that may take long, asking its actor for a sign of life every `every_s` seconds meanwhile.
+
+    `ping` makes a remote call that a process which is only busy answers within `limit_s`. Raises ProcessLost where it
+    is not: a stopped process looks like a slow one otherwise, until the call's own deadline.
+    """
+    task = asyncio.ensure_future(call)
+    try:
+        while not (await asyncio.wait([task], timeout=every_s))[0]:
+            await answered(ping(), what=f"{what}: asked for a sign of life", limit_s=limit_s)
+        return await task
+    finally:
+        task.cancel()
+
+
+def summary(error: Exception) -> str:
+    """What happened stands in the first line of Ray's errors, why in the last."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [""]
+    return f"{type(error).__name__}: {lines[0]}" + (f" .. {lines[-1]}" if len(lines) > 1 else "")
+
+
+async def _awaited(reply: Any) -> Any:
+    return await reply
