@@ -70,6 +70,25 @@ def test_a_killed_interpreter_turns_no_verdict() -> None:
     assert killed > 10
 
 
+def test_an_interpreter_killed_as_it_starts_turns_no_verdict() -> None:
+    """Each of the first three is killed as soon as it is there: before its probes have answered."""
+    pool = SandboxPool(workers=1)
+    killed: set[int] = set()
+
+    def kill() -> bool:
+        for pid in set(pool.pids) - killed:
+            os.kill(pid, signal.SIGKILL)
+            killed.add(pid)
+        return len(killed) == 3
+
+    try:
+        future = pool.submit(TESTS, "import time; time.sleep(0.2)\n" + RIGHT)
+        assert eventually(kill)
+        assert future.result().passed == 2
+    finally:
+        pool.close()
+
+
 def test_lost_again_and_again_is_our_failure(monkeypatch: pytest.MonkeyPatch) -> None:
     pool = SandboxPool(workers=1, limits=Limits(cpu_s=60, idle_s=60))
 

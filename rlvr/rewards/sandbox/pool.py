@@ -116,15 +116,17 @@ class SandboxPool:
 
     def _judge(self, tests: CodeTests, code: str, every: bool) -> Outcome:
         for attempt in range(_ATTEMPTS):
-            zygote = self._zygote()
+            zygote = None
             try:
+                zygote = self._zygote()  # may be lost as it starts, too
                 return judge(zygote, tests, code, limits=self._limits, every=every)
             except SandboxLost:
-                self._drop(zygote)
+                if zygote is not None:
+                    self._drop(zygote)
                 if attempt == _ATTEMPTS - 1 or self._closed:
                     raise
             finally:
-                if zygote.lost and zygote in self._zygotes:
+                if zygote is not None and zygote.lost and zygote in self._zygotes:
                     self._drop(zygote)
         raise AssertionError("unreachable")
 
