@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -19,7 +19,6 @@ from rlvr.types import (
     UpdateStats,
     Verdict,
 )
-
 
 Prompts = Sequence[Prompt] | AsyncIterable[Ticket]  # a list, whose tickets are numbered 0, 1, ...; or tickets to come
 
@@ -70,8 +69,8 @@ class PolicySampler(Sampler, Protocol):
 class ScoredSampler(Protocol):
     """Sampling and verification overlapped: what every training stage and evaluation draws from."""
 
-    def scored_groups(self, prompts: Prompts, params: SamplingParams) -> AsyncIterator[ScoredGroup]:
-        """Yield one scored group a prompt, in the order they finish; see `Sampler.sample`."""
+    def scored_groups(self, prompts: Prompts, params: SamplingParams) -> AsyncGenerator[ScoredGroup, None]:
+        """Yield one scored group a prompt, in the order they finish; closed, it leaves what it has under way."""
         ...
 
     async def update_weights(self, source: WeightSource, version: int) -> float:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from rlvr.ports import WeightSource
+from rlvr.ports import Prompts, WeightSource
 from rlvr.types import (
     Completion,
     CompletionGroup,
@@ -18,9 +19,11 @@ from rlvr.types import (
     Prompt,
     SamplingParams,
     ScoredGroup,
+    Ticket,
     TrainSequence,
     UpdateStats,
     Verdict,
+    VersionSpan,
 )
 
 Call = tuple[Any, ...]
@@ -61,9 +64,10 @@ def half_right(prompt: Prompt, params: SamplingParams) -> list[float | None]:
 
 
 class FakeScoredSampler:
-    """Yields groups last prompt first; `rewards(prompt, params)` says how each was judged.
+    """Takes all tickets there are, then yields their groups last one first, and again until no more come.
 
-    All completions of the problems of `cut` met the length limit.
+    `rewards(prompt, params)` says how each was judged, `params.seed` being that of its ticket. All completions of the
+    problems of `cut` met the length limit. Tokens say that they were drawn under the version pushed last.
     """
 
     def __init__(
@@ -73,16 +77,58 @@ class FakeScoredSampler:
         cut: Sequence[str] = (),
     ) -> None:
         self.calls, self.rewards, self.cut = calls, rewards, cut
+        self.version = 0
+        self.closed = False
 
-    async def scored_groups(self, prompts: Sequence[Prompt], params: SamplingParams) -> AsyncIterator[ScoredGroup]:
-        self.calls.append(("sample", tuple(prompt.problem.id for prompt in prompts), params.seed))
-        for prompt in reversed(prompts):
-            finish: Finish = "length" if prompt.problem.id in self.cut else "stop"
-            yield make_scored(self.rewards(prompt, params), prompt=prompt, finish=finish)
+    async def scored_groups(self, prompts: Prompts, params: SamplingParams) -> AsyncGenerator[ScoredGroup, None]:
+        tickets = as_tickets(prompts)
+        following = asyncio.ensure_future(anext(tickets))
+        try:
+            while True:
+                await asyncio.wait([following])
+                taken: list[Ticket] = []
+                while following.done():
+                    if isinstance(following.exception(), StopAsyncIteration):
+                        break
+                    taken.append(following.result())
+                    following = asyncio.ensure_future(anext(tickets))
+                    for _ in range(3):  # a ticket that need not wait is there by then
+                        await asyncio.sleep(0)
+                if not taken:
+                    return
+                seeds = [params.seed + one.number * params.group_size for one in taken]
+                self.calls.append(("sample", tuple(one.prompt.problem.id for one in taken), seeds[0]))
+                for one, seed in zip(reversed(taken), reversed(seeds), strict=True):
+                    yield self._group(one, replace(params, seed=seed))
+        finally:
+            following.cancel()
+            self.closed = True
+
+    def _group(self, ticket: Ticket, params: SamplingParams) -> ScoredGroup:
+        prompt = ticket.prompt
+        finish: Finish = "length" if prompt.problem.id in self.cut else "stop"
+        found = make_scored(self.rewards(prompt, params), prompt=prompt, finish=finish)
+        span = VersionSpan(policy_version=self.version, start=0, end=2)
+        completions = tuple(replace(one, versions=(span,)) for one in found.group.completions)
+        group = replace(found.group, completions=completions, ticket=ticket.number)
+        return replace(found, group=group)
 
     async def update_weights(self, source: WeightSource, version: int) -> float:
         self.calls.append(("push", version, tuple(source.buckets)))
+        self.version = version
         return 0.0
+
+    def metrics(self) -> dict[str, float]:
+        return {}
+
+
+async def as_tickets(prompts: Prompts) -> AsyncIterator[Ticket]:
+    if isinstance(prompts, Sequence):
+        for number, prompt in enumerate(prompts):
+            yield Ticket(number=number, prompt=prompt)
+    else:
+        async for ticket in prompts:
+            yield ticket
 
 
 @dataclass

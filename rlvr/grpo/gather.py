@@ -1,115 +1,110 @@
-"""The groups of an update: sampled, verified and credited; where the preset refills, until enough carry a signal.
+"""The groups of an update, sampled and verified while the learner is busy with the one before.
 
-No group is preferred for finishing early: every prompt of a round is waited for, and groups stay in the order in which
-their prompts were issued. A further round asks for as many prompts as groups are missing, so none is left over.
+Two tasks meet at one book (`Outstanding`), and each waits only there:
+
+    tickets()  <-- the sampler asks when an engine has room           gather()  <-- the loop asks for a batch
+      waits until the book admits a prompt                              waits until the book has a batch
+        ^                                                                 ^
+        | a group without signal is to be replaced; or                    | a group is sampled and verified
+        | the loop released an update: its weights are out                | (it arrives, in any order)
+
+    engines, verifiers:  tickets() --> sample --> verify --> arrived() --> the book
+
+At max_staleness 0 the book admits the prompts of one update, so nothing is sampled between its last group and the
+release. Above, so many updates more: the engines go on while the learner learns, and pause only to load weights. What
+they have under way then ends under newer weights; every token says under which it was drawn.
+No group is preferred for finishing early: a batch takes the oldest, and waits for a slow one when it would get too old.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Any
 
-from rlvr.grpo.advantages import usable
-from rlvr.grpo.credit import credit
-from rlvr.grpo.difficulty import difficulty_metrics, pass_rates, recorded
-from rlvr.grpo.issue import Ledger, issue
+from rlvr.grpo.outstanding import Gathered, Outstanding
 from rlvr.grpo.settings import GrpoSettings
-from rlvr.grpo.signal import rewards_that_train
 from rlvr.ports import ScoredSampler
-from rlvr.types import CreditedGroup, Prompt, ScoredGroup
-
-ROUNDS = 4  # of sampling, at most, for one update that refills; a later one would bring few groups for its wait
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Gathered:
-    """All groups of an update in the order of issue, each with its credit; None where it has no signal."""
-
-    scored: tuple[ScoredGroup, ...]
-    credited: tuple[CreditedGroup | None, ...]
-    rounds: int
-
-    @property
-    def trained(self) -> list[CreditedGroup]:
-        """The groups with signal."""
-        return [group for group in self.credited if group is not None]
+from rlvr.types import Prompt, Ticket
 
 
 class Gatherer:
-    """Issues prompts and keeps count of them and of how hard each problem is."""
+    """Keeps the sampler busy as far as the book admits, and hands out batches."""
 
     def __init__(self, *, settings: GrpoSettings, prompts: Sequence[Prompt], sampler: ScoredSampler) -> None:
-        self.settings, self.prompts, self.sampler = settings, prompts, sampler
-        self.ledger = Ledger()
-        self.counts: dict[str, tuple[float, float]] = {}
-
-    def state(self) -> dict[str, Any]:
-        """Return what the prompts to come depend on, as JSON has it."""
-        difficulty = {name: list(pair) for name, pair in self.counts.items()}
-        return {"issued": self.ledger.issued, "in_order": self.ledger.in_order, "difficulty": difficulty}
+        self.settings, self.sampler = settings, sampler
+        self.book = Outstanding(settings=settings, prompts=prompts)
+        self.again: list[Ticket] = []  # what a run before this one had under way
+        self.changed, self.room = asyncio.Event(), asyncio.Event()
+        self.collecting: asyncio.Task[None] | None = None
+        self.idle, self.idle_since = 0.0, time.perf_counter()
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Go on from what `state` returned and the step it is of; at step 0 there is nothing but the step."""
-        usual = state["step"] * self.settings.prompts_per_update
-        self.ledger = Ledger(issued=state.get("issued", usual), in_order=state.get("in_order", usual))
-        self.counts = {name: (pair[0], pair[1]) for name, pair in state.get("difficulty", {}).items()}
+        """Go on from what the book's state was at `state["step"]`."""
+        self.again = self.book.restore(state)
 
-    async def gather(self) -> Gathered:
-        """Sample rounds of prompts until `prompts_per_update` groups have a signal, or once without refilling."""
-        settings = self.settings
-        most = ROUNDS if settings.preset.refill else 1
-        scored: list[ScoredGroup] = []
-        credited: list[CreditedGroup | None] = []
-        rounds, missing = 0, settings.prompts_per_update
-        while missing and rounds < most and not self._too_invalid(scored):
-            found = await self._round(missing, scored)
-            scored += found
-            credited += [credit(one, settings.preset, truncated=settings.truncated) for one in found]
-            rounds += 1
-            missing = settings.prompts_per_update - sum(group is not None for group in credited)
-        return Gathered(scored=tuple(scored), credited=tuple(credited), rounds=rounds)
+    async def gather(self, stop: asyncio.Event) -> Gathered | None:
+        """Return the groups of the next update, or None where `stop` was set before they were there."""
+        if self.collecting is None:
+            self.collecting = asyncio.create_task(self._collect())
+        while not stop.is_set():
+            if (found := self.book.take()) is not None:
+                return found
+            self.changed.clear()
+            await _first(self.collecting, self.changed.wait(), stop.wait())
+            if self.collecting.done():
+                self.collecting.result()
+                raise RuntimeError("the sampler ended before the stage did")
+        return None
 
-    def metrics(self, gathered: Gathered) -> dict[str, float]:
-        """Return what has no signal, what is missing, and how hard the problems are by now.
+    def release(self, version: int) -> None:
+        """Let the prompts of further updates be issued: the weights of `version` are out."""
+        self.book.release(version)
+        self.room.set()
 
-        Of groups without signal, those of `zero_signal_groups` have equal rewards; `unusable_groups` have too few: the
-        others' verdicts are invalid, or they are truncated and masked.
-        """
-        trained, settings = len(gathered.trained), self.settings
-        rewards = [rewards_that_train(one, settings.truncated) for one in gathered.scored]
-        unusable = sum(not usable(row, settings.preset.advantage) for row in rewards)
-        found = {
-            "zero_signal_groups": float(len(gathered.scored) - trained - unusable),
-            "unusable_groups": float(unusable),
-            "prompts_issued": float(self.ledger.issued),
-            **difficulty_metrics(pass_rates(self.counts)),
-        }
-        if settings.preset.refill:
-            found["sample_rounds"] = float(gathered.rounds)
-            found["missing_groups"] = float(settings.prompts_per_update - trained)
+    def seconds_idle(self) -> float:
+        """Return for how long since the last call the sampler had nothing under way."""
+        now = time.perf_counter()
+        found = self.idle + (0.0 if self.book.under_way else now - self.idle_since)
+        self.idle, self.idle_since = 0.0, now
         return found
 
-    def _too_invalid(self, scored: Sequence[ScoredGroup]) -> bool:
-        """Whether the loop is about to stop for a broken verifier, which more groups would not mend."""
-        verdicts = [verdict for group in scored for verdict in group.verdicts]
-        return sum(one.status == "invalid" for one in verdicts) > self.settings.max_invalid_share * len(verdicts)
+    async def close(self) -> None:
+        """Leave what is under way."""
+        if self.collecting is not None:
+            self.collecting.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self.collecting
 
-    async def _round(self, count: int, before: Sequence[ScoredGroup]) -> list[ScoredGroup]:
-        settings, params, issued = self.settings, self.settings.params, self.ledger.issued
-        drawn, self.ledger = issue(
-            self.prompts,
-            self.ledger,
-            count=count,
-            seed=params.seed,
-            rates=pass_rates(self.counts) if settings.curriculum else None,
-            busy={scored.group.prompt.problem.id for scored in before},
-        )
-        prompts = [replace(prompt) for prompt in drawn]  # copies: a prompt drawn twice has two places
-        position = {id(prompt): index for index, prompt in enumerate(prompts)}
-        params = replace(params, seed=params.seed + issued * params.group_size)
-        groups = [group async for group in self.sampler.scored_groups(prompts, params)]
-        # Finishing order is the engines' affair; sorted, a step sums its gradients in the same order every time.
-        groups.sort(key=lambda scored: position[id(scored.group.prompt)])
-        self.counts = recorded(self.counts, groups)
-        return groups
+    async def _tickets(self) -> AsyncGenerator[Ticket, None]:
+        for ticket in self.again:
+            yield ticket
+        while True:
+            while not self.book.admits():
+                self.room.clear()
+                await self.room.wait()
+            if not self.book.under_way:
+                self.idle += time.perf_counter() - self.idle_since
+            yield self.book.issue()
+
+    async def _collect(self) -> None:
+        async with contextlib.aclosing(self.sampler.scored_groups(self._tickets(), self.settings.params)) as groups:
+            async for scored in groups:
+                self.book.arrived(scored)
+                if not self.book.under_way:
+                    self.idle_since = time.perf_counter()
+                self.changed.set()
+                self.room.set()
+
+
+async def _first(*waits: Any) -> None:
+    """Wait for one of them, and cancel those that are not tasks of their own."""
+    tasks = [asyncio.ensure_future(wait) for wait in waits]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task, wait in zip(tasks, waits, strict=True):
+            if task is not wait:
+                task.cancel()

@@ -1,12 +1,11 @@
-"""Which prompts come next: pure functions of what was issued so far, so that a resumed run skips and repeats none."""
+"""Which prompt comes next: pure functions of what was issued so far, so that a resumed run skips and repeats none."""
 
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from rlvr.grpo.difficulty import favoured
 from rlvr.types import Prompt
 
 
@@ -30,41 +29,24 @@ _ORDERS: dict[tuple[int, int, int], list[int]] = {}
 def _order(size: int, passes: int, seed: int) -> list[int]:
     key = (size, passes, seed)
     if key not in _ORDERS:
-        _ORDERS.clear()
+        for old in [one for one in _ORDERS if one != (size, passes - 1, seed)]:
+            del _ORDERS[old]  # what comes in order next may lie in the pass to come, so two are kept
         _ORDERS[key] = random.Random(f"{seed}/{passes}").sample(range(size), size)
     return _ORDERS[key]
 
 
 def issue(
-    prompts: Sequence[Prompt],
-    ledger: Ledger,
-    *,
-    count: int,
-    seed: int,
-    rates: Mapping[str, float] | None = None,
-    busy: Set[str] = frozenset(),
-) -> tuple[list[Prompt], Ledger]:
-    """Return the next `count` prompts and the ledger after them.
+    prompts: Sequence[Prompt], ledger: Ledger, *, seed: int, favourites: Iterable[Prompt] = (), ahead: int = 0
+) -> tuple[Prompt, Ledger]:
+    """Return the next prompt and the ledger after it.
 
-    Without `rates` all come in order. With pass rates (a curriculum) every second one is `favoured` instead, none of
-    them a problem that is `busy` or comes in order just now; where too few are left, the order fills up. So a pass over
-    all prompts takes at most twice as many, and none waits longer than that.
+    All come in order, but where there are `favourites` (a curriculum) every second one is the first of these instead
+    that is not among the `ahead` which come in order next. So a pass over all prompts takes at most twice as many, and
+    none waits longer than that.
     """
-    slots = 0 if rates is None else (ledger.issued + count) // 2 - ledger.issued // 2
-    ordered = [ordered_prompt(prompts, ledger.in_order + index, seed) for index in range(count - slots)]
-    taken = busy | {prompt.problem.id for prompt in ordered}
-    free = {name: rate for name, rate in (rates or {}).items() if name not in taken}
-    chosen = _by_id(prompts, favoured(free, count=slots, seed=f"{seed}/{ledger.issued}"))
-    more = range(count - slots, count - len(chosen))
-    ordered += [ordered_prompt(prompts, ledger.in_order + index, seed) for index in more]
-    after = Ledger(issued=ledger.issued + count, in_order=ledger.in_order + len(ordered))
-    # Taken in turns, so that a batch cut into mini-batches has some of both in each.
-    odd, even = iter(chosen), iter(ordered)
-    turns = [(odd, even) if (ledger.issued + index) % 2 else (even, odd) for index in range(count)]
-    return [next(first, None) or next(second) for first, second in turns], after
-
-
-def _by_id(prompts: Sequence[Prompt], names: Sequence[str]) -> list[Prompt]:
-    wanted = set(names)
-    found = {prompt.problem.id: prompt for prompt in prompts if prompt.problem.id in wanted} if wanted else {}
-    return [found[name] for name in names if name in found]
+    chosen = None
+    if ledger.issued % 2:
+        coming = {ordered_prompt(prompts, ledger.in_order + k, seed).problem.id for k in range(ahead)}
+        chosen = next((prompt for prompt in favourites if prompt.problem.id not in coming), None)
+    in_order = ledger.in_order + (chosen is None)
+    return chosen or ordered_prompt(prompts, ledger.in_order, seed), Ledger(issued=ledger.issued + 1, in_order=in_order)

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from statistics import fmean
 
-from rlvr.types import ScoredGroup, UpdateStats
+from rlvr.grpo.settings import GrpoSettings
+from rlvr.grpo.staleness import staleness_metrics
+from rlvr.types import CreditedGroup, ScoredGroup, UpdateStats
 
 
 def group_metrics(groups: Sequence[ScoredGroup]) -> dict[str, float]:
@@ -25,6 +27,14 @@ def group_metrics(groups: Sequence[ScoredGroup]) -> dict[str, float]:
     for name in sorted({name for verdict in judged for name in verdict.parts}):
         metrics[f"reward_{name}"] = fmean(verdict.parts.get(name, 0.0) for verdict in judged)
     return metrics
+
+
+def batch_metrics(
+    scored: Sequence[ScoredGroup], batch: Sequence[CreditedGroup], step: int, settings: GrpoSettings
+) -> dict[str, float]:
+    """Return means over all groups of update `step`, and how old the tokens of its batch are."""
+    trained = [completion for group in batch for completion in group.scored.group.completions]
+    return {**group_metrics(scored), **staleness_metrics(trained, version=step - 1, bound=settings.max_staleness)}
 
 
 def update_metrics(stats: Sequence[UpdateStats]) -> dict[str, float]:

@@ -44,6 +44,7 @@ class GrpoSettings:
     truncated: Truncated = "train"
     advantage_clip: float | None = None
     curriculum: bool = False
+    max_staleness: int = 0  # updates by which the weights that drew a token may be behind; 0 is on-policy
     evaluate_every: int = 0  # updates; 0: never
 
     @property

@@ -38,22 +38,27 @@ class Run:
         prompts: Sequence[Prompt] = PROMPTS,
         score: Score | None = None,
         cut: Sequence[str] = (),
+        stop: asyncio.Event | None = None,
     ) -> None:
         self.calls: list[Call] = []
         self.tracker, self.checkpoints = FakeTracker(), FakeCheckpointer(self.calls)
         self.learner = FakeLearner(self.calls, applied=applied)
+        self.sampler = FakeScoredSampler(self.calls, rewards, cut)
         self.loop = GrpoLoop(
             settings=settings,
             prompts=prompts,
             learner=self.learner,
-            sampler=FakeScoredSampler(self.calls, rewards, cut),
+            sampler=self.sampler,
             checkpoints=self.checkpoints,
             tracker=self.tracker,
             score=score,
+            stop=stop,
         )
 
     def go(self, state: dict[str, object] | None = None) -> "Run":
-        asyncio.run(self.loop.run(state or {"step": 0}))
+        state = state or {"step": 0}
+        self.sampler.version = int(str(state["step"]))  # the engines hold the weights of that step
+        asyncio.run(self.loop.run(state))
         return self
 
     def of(self, kind: str) -> list[Call]:

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rlvr.errors import InvalidVerdicts
-from rlvr.grpo.gather import ROUNDS
+from rlvr.grpo.outstanding import MOST_TIMES
 from rlvr.grpo.settings import GrpoSettings
 from rlvr.types import Prompt, SamplingParams
 
@@ -24,10 +24,10 @@ def test_a_batch_is_refilled_in_the_order_of_issue() -> None:
     run = Run(replace(REFILL, updates=1), rewards=right_for("p1", "p3", "p5"), prompts=PROMPTS).go()
     rounds = [names for _, names, _ in run.of("sample")]
     flat = [name for names in rounds for name in names]
-    # Every round asks for what is missing, no more.
+    # No more is asked for than what is missing.
     missing = 3
     for names in rounds:
-        assert len(names) == missing
+        assert len(names) <= missing
         missing -= sum(name in {"p1", "p3", "p5"} for name in names)
     assert missing == 0
     with_signal = [name for name in flat if name in {"p1", "p3", "p5"}]
@@ -36,7 +36,7 @@ def test_a_batch_is_refilled_in_the_order_of_issue() -> None:
     assert recorded == flat  # though the sampler finishes the last prompt first
     metrics = run.tracker.logged[0][2]
     assert metrics["zero_signal_groups"] == len(flat) - 3
-    assert (metrics["missing_groups"], metrics["sample_rounds"]) == (0, len(rounds))
+    assert metrics["missing_groups"] == 0
     assert metrics["prompts_issued"] == len(flat)
     assert [seed for _, _, seed in run.of("sample")] == [
         50 + 4 * sum(len(names) for names in rounds[:index]) for index in range(len(rounds))
@@ -46,7 +46,8 @@ def test_a_batch_is_refilled_in_the_order_of_issue() -> None:
 def test_refilling_ends_and_the_step_says_what_is_missing() -> None:
     run = Run(replace(REFILL, updates=2, prompts_per_update=7), rewards=right_for("p1")).go()
     first = run.tracker.logged[0][2]
-    assert first["sample_rounds"] == ROUNDS
+    assert first["prompts_issued"] == len(run.tracker.rollouts[0][2])
+    assert first["prompts_issued"] == MOST_TIMES * 7 - 1 or first["missing_groups"] < 7
     groups = len(run.learner.batches[0]) // 4
     assert 1 <= groups < 7
     assert first["missing_groups"] == 7 - groups
@@ -58,7 +59,6 @@ def test_nothing_is_refilled_without_the_preset_or_without_need() -> None:
     assert len(Run(SETTINGS, rewards=right_for("p1")).go().of("sample")) == 6
     run = Run(REFILL).go()
     assert len(run.of("sample")) == 6
-    assert {row[2]["sample_rounds"] for row in run.tracker.logged} == {1}
 
 
 def test_a_broken_verifier_is_not_asked_again() -> None:
@@ -164,7 +164,7 @@ def test_a_refilled_batch_favours_no_problem_it_has_already() -> None:
     ).go()
     groups = run.tracker.rollouts[1][2]
     names = Counter(group.scored.group.prompt.problem.id for group in groups)
-    assert len(groups) == 8 * ROUNDS
+    assert len(groups) == 8 * MOST_TIMES
     favoured = {f"p{name}" for name in run.batch_names(0)}
     assert favoured & set(names)
     assert all(names[name] <= 2 for name in favoured)  # once as a favourite, and where the order has it

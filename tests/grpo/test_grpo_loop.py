@@ -60,7 +60,9 @@ def test_figures_of_a_step() -> None:
 
 def test_a_step_without_signal_updates_nothing_and_is_recorded() -> None:
     dull = Run(rewards=lambda prompt, params: [1.0] * params.group_size).go()
-    assert {call[0] for call in dull.calls} == {"sample", "checkpoint"}
+    assert {call[0] for call in dull.calls} == {"sample", "push", "checkpoint"}
+    # Engines hold the weights of the step before under the step's own number, so that a version is a step.
+    assert [call[1:] for call in dull.of("push")] == [(step, ("weights after 0",)) for step in range(1, 7)]
     assert [row[1] for row in dull.tracker.logged] == [1, 2, 3, 4, 5, 6]
     assert {row[2]["zero_signal_groups"] for row in dull.tracker.logged} == {3.0}
     assert all("loss" not in row[2] for row in dull.tracker.logged)
@@ -101,7 +103,7 @@ def test_groups_kept_for_kl_do_not_fill_a_batch() -> None:
     without = Run(replace(REFILL, updates=1), rewards=right_for("p1", "p3", "p5")).go()
     assert with_kl.of("sample") == without.of("sample")
     first, other = (run.tracker.logged[0][2] for run in (with_kl, without))
-    for name in ("zero_signal_groups", "missing_groups", "sample_rounds", "prompts_issued"):
+    for name in ("zero_signal_groups", "missing_groups", "prompts_issued"):
         assert first[name] == other[name]
     assert len(with_kl.learner.batches[0]) == 4 * len(with_kl.tracker.rollouts[0][2])
     signal = [one for one in with_kl.learner.batches[0] if any(one.advantages)]
