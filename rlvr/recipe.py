@@ -213,6 +213,9 @@ class GrpoStage(Section):
         "train", description="Whether completions that meet the length limit train, or take no part at all."
     )
     curriculum: bool = Field(False, description="Give every second prompt to problems of middling pass rate.")
+    max_staleness: int = Field(
+        0, ge=0, le=64, description="Updates that sampling may run ahead of learning; 0 waits for the new weights."
+    )
     learning_rate: float = Field(gt=0, lt=1, description="Peak learning rate.")
     warmup_updates: int = Field(5, ge=0, description="Updates over which the learning rate rises from zero.")
     checkpoint_every: int = Field(10, ge=1, description="Updates between checkpoints.")

@@ -135,6 +135,12 @@ def _check_composition(source: Source, name: str, stage: GrpoStage) -> None:
             f"{source.at('stages', name, 'advantage')}: 'raw' leaves the baseline to the batch, which preset "
             f"{stage.preset!r} does not normalise; choose another advantage, or a preset of {fitting}"
         )
+    correction = stage.correction.kind if stage.correction else PRESETS[stage.preset].correction
+    if stage.max_staleness and correction == "none":
+        raise RecipeError(
+            f"{source.at('stages', name, 'max_staleness')}: {stage.max_staleness} trains on tokens of earlier weights, "
+            "which needs a sampler correction; choose another correction.kind, or set 0"
+        )
 
 
 def _check_reference(source: Source, name: str, key: str, stage: str | None, trained: list[str]) -> None:

@@ -190,21 +190,21 @@ def test_batches_and_cache_by_hand() -> None:
     (stage,), (model,) = plan.stages, plan.models
     assert (stage.sequences, stage.microbatches) == (1024, 128)
     assert (model.cache_tokens, model.at_once) == (898_779, 97)
-    # Preset dapo refills: at most 4 rounds of 1024 completions, each in 3 waves (1024 / (4 engines x 97)).
-    assert (stage.rounds, stage.sampled_tokens, stage.waves) == (4, 4 * 1024 * 8192, 12)
+    # Preset dapo refills: at most 4 times 1024 completions, each in 3 waves (1024 / (4 engines x 97)).
+    assert (stage.times, stage.sampled_tokens, stage.waves) == (4, 4 * 1024 * 8192, 12)
     assert plan.fits
     assert plan.fullest_bytes == max(total(model.learner), total(model.engine))
 
 
-@pytest.mark.parametrize(("preset", "rounds"), [("grpo", 1), ("dapo", 4)])
-def test_only_a_preset_that_refills_samples_more_than_once(preset: str, rounds: int) -> None:
+@pytest.mark.parametrize(("preset", "times"), [("grpo", 1), ("dapo", 4)])
+def test_only_a_preset_that_refills_samples_more_than_once(preset: str, times: int) -> None:
     (stage,) = make_plan(recipe(f"stages.grpo.preset={preset}")).stages
-    assert (stage.rounds, stage.sampled_tokens, stage.waves) == (rounds, rounds * 8_388_608, rounds * 3)
+    assert (stage.times, stage.sampled_tokens, stage.waves) == (times, times * 8_388_608, times * 3)
 
 
 def test_imitation_samples_nothing() -> None:
     stages = {stage.name: stage for stage in make_plan(recipe(name="quickstart.yaml")).stages}
-    assert (stages["distill"].rounds, stages["distill"].sampled_tokens, stages["distill"].waves) == (0, 0, 0)
+    assert (stages["distill"].times, stages["distill"].sampled_tokens, stages["distill"].waves) == (0, 0, 0)
 
 
 def test_a_reference_is_one_more_copy_of_the_weights() -> None:

@@ -142,6 +142,15 @@ def test_what_is_evaluated_on_the_way_is_also_kept(write) -> None:
     assert message.endswith("stages.grpo: evaluate_every 15 must be a multiple of checkpoint_every 10")
 
 
+def test_what_is_sampled_ahead_is_corrected(write) -> None:
+    message = refused(write(), "stages.grpo.max_staleness=2", "stages.grpo.correction={kind: none}")
+    assert "max_staleness" in message
+    assert message.endswith(
+        ": 2 trains on tokens of earlier weights, which needs a sampler correction; "
+        "choose another correction.kind, or set 0"
+    )
+
+
 @pytest.mark.parametrize(
     ("override", "told"),
     [

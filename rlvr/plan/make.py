@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from rlvr.grpo.gather import ROUNDS
+from rlvr.grpo.outstanding import MOST_TIMES
 from rlvr.grpo.presets import PRESETS
 from rlvr.plan.memory import BYTES, GIB, RUNTIME_CPU, RUNTIME_GPU, engine_bytes, learner_bytes, offloaded_bytes, total
 from rlvr.plan.shape import ModelShape, find_shape
@@ -45,10 +45,10 @@ class StagePlan:
 
     name: str
     sequences: int
-    rounds: int  # of sampling: more than one where the preset refills, none in imitation
-    sampled_tokens: int  # in all rounds
+    times: int  # that a batch is sampled, at most: more than one where the preset refills, none in imitation
+    sampled_tokens: int  # at most
     microbatches: int  # of one rank
-    waves: int  # full-length completions one engine runs after another, in all rounds
+    waves: int  # full-length completions one engine runs after another, at most
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -173,16 +173,16 @@ def _stage_plans(recipe: Recipe, model: ModelPlan) -> list[StagePlan]:
             sequences = stage.batch_size
         else:
             continue
-        rounds = (ROUNDS if PRESETS[stage.preset].refill else 1) if isinstance(stage, GrpoStage) else 0
+        times = (MOST_TIMES if PRESETS[stage.preset].refill else 1) if isinstance(stage, GrpoStage) else 0
         waves = math.ceil(sequences / (recipe.engine.workers * max(1, model.at_once)))
         plans.append(
             StagePlan(
                 name=name,
                 sequences=sequences,
-                rounds=rounds,
-                sampled_tokens=rounds * sequences * recipe.sampling.max_tokens,
+                times=times,
+                sampled_tokens=times * sequences * recipe.sampling.max_tokens,
                 microbatches=math.ceil(math.ceil(sequences / recipe.learner.ranks) / rows),
-                waves=rounds * waves,
+                waves=times * waves,
             )
         )
     return plans

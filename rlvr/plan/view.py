@@ -54,10 +54,10 @@ def _placement(plan: Plan) -> Table:
 
 def _stages(plan: Plan) -> Table:
     table = Table()
-    for column in ("stage", "sequences", "micro-batches a rank", "rounds", "sampled tokens", "waves of engines"):
+    for column in ("stage", "sequences", "micro-batches a rank", "times sampled", "sampled tokens", "waves of engines"):
         table.add_column(column, justify="left" if column == "stage" else "right")
     for stage in plan.stages:
-        sampling = [str(stage.rounds), f"{stage.sampled_tokens:,}", str(stage.waves)] if stage.rounds else ["-"] * 3
+        sampling = [str(stage.times), f"{stage.sampled_tokens:,}", str(stage.waves)] if stage.times else ["-"] * 3
         table.add_row(escape(stage.name), f"{stage.sequences:,}", str(stage.microbatches), *sampling)
     return table
 

@@ -98,7 +98,12 @@ MORE_PANELS: tuple[Panel, ...] = (
         metrics={"zero_signal_groups": "no signal", "missing_groups": "missing", "invalid": "invalid verdicts"},
         zero=True,
     ),
-    Panel(title="Rounds of sampling", metrics={"sample_rounds": "rounds"}, zero=True, least=4.0),
+    Panel(title="Age of tokens, updates", metrics={"staleness_mean": "mean", "staleness_max": "largest"}, zero=True),
+    Panel(
+        title="Seconds waited",
+        metrics={"seconds_sample": "learner", "seconds_idle": "engines"},
+        zero=True,
+    ),
     Panel(
         title="Ratios and corrections cut",
         metrics={"clip_fraction": "ratio outside the clip", "correction_bound": "correction bounded"},

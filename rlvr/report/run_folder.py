@@ -171,6 +171,7 @@ def _rollout_rows(credited: CreditedGroup) -> Iterable[dict[str, Any]]:
     rows = zip(group.completions, credited.scored.verdicts, credited.advantages, strict=True)
     for completion, verdict, advantage in rows:
         yield {
+            "ticket": group.ticket,
             "problem_id": problem.id,
             "question": problem.question,
             "expected": problem.answer,

@@ -114,6 +114,7 @@ async def grpo(ctx: StageContext, stage: GrpoStage) -> dict[str, Any]:
         truncated=stage.truncated,
         advantage_clip=stage.advantage_clip,
         curriculum=stage.curriculum,
+        max_staleness=stage.max_staleness,
         evaluate_every=stage.evaluate_every,
     )
 

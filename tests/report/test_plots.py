@@ -33,7 +33,7 @@ def test_panels_are_those_the_stage_has_figures_for(folder: RunFolder) -> None:
     titles = [title for title, _ in panel_svgs(rows, (*PANELS, *more_panels(rows)))]
     assert "Reward and accuracy" in titles
     assert "Reward by part" in titles
-    assert len(titles) == 18
+    assert len(titles) == 19
 
 
 PANEL_OF = {
@@ -41,7 +41,8 @@ PANEL_OF = {
     "kl": "KL to the reference, nats a token",
     "solved_sometimes": "Problems seen, by how often solved",
     "missing_groups": "Without signal, missing, invalid",
-    "sample_rounds": "Rounds of sampling",
+    "staleness_mean": "Age of tokens, updates",
+    "seconds_idle": "Seconds waited",
     "clip_fraction": "Ratios and corrections cut",
     "router_load": "Busiest expert, times even share",
 }
