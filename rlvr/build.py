@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -22,10 +23,11 @@ from rlvr.learner.tiny import build_tiny_model
 from rlvr.recipe import Model, ProblemSet, Recipe
 from rlvr.rewards.compose import RewardVerifier
 from rlvr.rollout.chat import Chat
-from rlvr.rollout.ray_fleet import RayFleet, RolloutWorker
+from rlvr.rollout.engine_settings import EngineSettings
+from rlvr.rollout.ray_fleet import RayFleet
 from rlvr.rollout.ray_verifier import RayVerifier
+from rlvr.rollout.ray_worker import RolloutWorker
 from rlvr.rollout.scored import VerifiedSampler
-from rlvr.rollout.vllm_engine import EngineSettings
 from rlvr.types import Problem, Prompt, SamplingParams
 
 VERDICTS_A_WORKER = 8  # under way on a node for each of its verifier workers: keeps them busy while verdicts travel
@@ -145,8 +147,8 @@ class Crew:
     stays the same.
     """
 
-    def __init__(self, recipe: Recipe) -> None:
-        self.recipe = recipe
+    def __init__(self, recipe: Recipe, notice: Callable[[str], None] = lambda line: None) -> None:
+        self.recipe, self.notice = recipe, notice
         self.verifier = spread_verifier(recipe)
         self.fleet: RayFleet | None = None
         self.learner: RayLearner | None = None
@@ -219,8 +221,13 @@ class Crew:
         actor = ray.remote(RolloutWorker).options(
             max_concurrency=10_000, **actor_options(gpus=self._gpu_share(float(engine.tensor_parallel)))
         )
-        workers = [actor.remote(settings, gpus) for _ in range(engine.workers)]
-        self.fleet = RayFleet(workers, chat, max_running=engine.max_running)
+        self.fleet = RayFleet(
+            lambda number: actor.remote(settings, gpus),
+            engine.workers,
+            chat,
+            max_running=engine.max_running,
+            notice=self.notice,
+        )
         await self.fleet.start()
         self.engine_path = self.weights_of = path
 

@@ -130,7 +130,7 @@ async def _stages(
             if result is None:
                 if crew is None:
                     start_ray(recipe)
-                    crew = Crew(recipe)
+                    crew = Crew(recipe, notice=view.message)
                 context = StageContext(
                     name=name,
                     recipe=recipe,

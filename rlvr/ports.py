@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -34,10 +34,11 @@ class Verifier(Protocol):
 class Sampler(Protocol):
     """Draws completions; a frozen teacher is just a sampler."""
 
-    def sample(self, prompts: Prompts, params: SamplingParams) -> AsyncIterator[CompletionGroup]:
+    def sample(self, prompts: Prompts, params: SamplingParams) -> AsyncGenerator[CompletionGroup, None]:
         """Yield one group a prompt, in the order they finish; ticket n draws with seed `params.seed + n * group_size`.
 
         A ticket to come is taken when an engine has room for it, and is answered whatever happens to that engine.
+        Closed, it leaves what it has under way.
         """
         ...
 

@@ -14,12 +14,8 @@ Weights = dict[str, torch.Tensor]
 async def fetch(learner: Any) -> Weights:
     found: Weights = {}
     for reference in (await learner.weights()).buckets:
-        manifest, payload = ray.get(reference)
-        offset = 0
-        for name, dtype, shape in manifest:
-            size = int(np.prod(shape)) * getattr(torch, dtype).itemsize
-            raw = torch.from_numpy(payload[offset : offset + size].copy())
-            found[name] = raw.view(getattr(torch, dtype)).reshape(shape)
-            offset += size
-        assert offset == payload.nbytes
+        manifest, parts = ray.get(reference)
+        for (name, dtype, shape), part in zip(manifest, parts, strict=True):
+            assert part.nbytes == int(np.prod(shape)) * getattr(torch, dtype).itemsize
+            found[name] = torch.from_numpy(part.copy()).view(getattr(torch, dtype)).reshape(shape)
     return found

@@ -6,7 +6,7 @@ is lost or trained on twice by a run that is killed.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -56,6 +56,7 @@ class Outstanding:
         self.version = 0
         self.under_way: dict[int, tuple[Prompt, int]] = {}  # ticket -> prompt, version it was issued under
         self.finished: dict[int, Finished] = {}  # in the order of finishing
+        self.replaced, self.judged, self.invalid = 0, 0, 0  # finished groups to be replaced; verdicts of finished ones
         self.training = 0  # groups of the update at hand that its batch counts
         self.ranked_at = 0  # prompts issued when the favourites were chosen
         self.favourites: list[str] = []
@@ -68,25 +69,28 @@ class Outstanding:
         """
         settings = self.settings
         batches = min(settings.max_staleness + 1, settings.updates - self.version)
-        replaced = sum(not self._counts(one) for one in self.finished.values())
-        replaced = min(replaced, (MOST_TIMES - 1) * settings.prompts_per_update)
+        replaced = min(self.replaced, (MOST_TIMES - 1) * settings.prompts_per_update)
         outstanding = len(self.under_way) + len(self.finished) - replaced + self.training
         return outstanding < batches * settings.prompts_per_update and not self._too_invalid()
 
     def issue(self) -> Ticket:
         """Return a ticket of the next prompt."""
         settings, number = self.settings, self.ledger.issued
-        busy = {prompt.problem.id for prompt, _ in self.under_way.values()}
-        busy |= {one.scored.group.prompt.problem.id for one in self.finished.values()}
         prompt, self.ledger = issue(
             self.prompts,
             self.ledger,
             seed=settings.params.seed,
-            favourites=(self.by_problem[name] for name in self.favourites if name not in busy),
+            favourites=self._free_favourites(),
             ahead=-(-settings.prompts_per_update // 2),  # what of a batch may still come in order
         )
         self.under_way[number] = prompt, self.version
         return Ticket(number=number, prompt=prompt)
+
+    def _free_favourites(self) -> Iterator[Prompt]:
+        """Yield those whom a curriculum favours and who are not outstanding."""
+        busy = {prompt.problem.id for prompt, _ in self.under_way.values()}
+        busy |= {one.scored.group.prompt.problem.id for one in self.finished.values()}
+        yield from (self.by_problem[name] for name in self.favourites if name not in busy)
 
     def arrived(self, scored: ScoredGroup) -> None:
         """Book a group that was sampled and verified; raises KeyError for one that is not under way."""
@@ -95,7 +99,16 @@ class Outstanding:
 
     def _keep(self, scored: ScoredGroup, version: int) -> None:
         credited = credit(scored, self.settings.preset, truncated=self.settings.truncated)
-        self.finished[scored.group.ticket] = Finished(version=version, scored=scored, credited=credited)
+        one = Finished(version=version, scored=scored, credited=credited)
+        self.finished[scored.group.ticket] = one
+        self._count(one, 1)
+
+    def _count(self, one: Finished, by: int) -> None:
+        """Keep the figures that `admits` asks for at every ticket."""
+        statuses = [verdict.status for verdict in one.scored.verdicts]
+        self.replaced += by * (not self._counts(one))
+        self.judged += by * len(statuses)
+        self.invalid += by * statuses.count("invalid")
 
     def take(self) -> Gathered | None:
         """Return the groups of the next update, or None where some are still to come.
@@ -115,6 +128,8 @@ class Outstanding:
             return None
         replaced = [number for number, one in self.finished.items() if not self._counts(one)]
         found = [self.finished.pop(number) for number in sorted([*chosen, *replaced])]
+        for one in found:
+            self._count(one, -1)
         self.training = len(chosen)
         self.counts = recorded(self.counts, [one.scored for one in found])
         self._rank(self.ledger.issued)
@@ -137,8 +152,7 @@ class Outstanding:
 
     def _too_invalid(self) -> bool:
         """Whether the loop is about to stop for a broken verifier, which more groups would not mend."""
-        verdicts = [verdict for one in self.finished.values() for verdict in one.scored.verdicts]
-        return sum(one.status == "invalid" for one in verdicts) > self.settings.max_invalid_share * len(verdicts)
+        return self.invalid > self.settings.max_invalid_share * self.judged
 
     def state(self) -> dict[str, Any]:
         """Return all of it as JSON has it."""

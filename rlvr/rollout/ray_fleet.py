@@ -1,129 +1,137 @@
-"""The fleet: rollout workers as Ray actors, one vLLM engine each, and prompts spread over them (`PolicySampler`)."""
+"""The fleet: rollout workers as Ray actors, one vLLM engine each, and tickets spread over them (`PolicySampler`)."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import time
-import zlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
-import ray
-
-from rlvr.ports import WeightSource
+from rlvr.errors import ProcessLost
+from rlvr.ports import Prompts, WeightSource
 from rlvr.rollout.chat import Chat
-from rlvr.rollout.vllm_drawn import Drawn
-from rlvr.rollout.vllm_engine import EngineSettings
-from rlvr.types import Completion, CompletionGroup, Prompt, SamplingParams
-
-
-class RolloutWorker:
-    """The actor: an engine in its own process."""
-
-    def __init__(self, settings: EngineSettings, gpus: bool) -> None:
-        self.settings, self.gpus = settings, gpus
-
-    async def start(self) -> None:
-        """Start the engine; takes seconds to minutes."""
-        from rlvr.rollout.vllm_engine import VllmEngine
-
-        self.engine = VllmEngine(self.settings, gpus=self.gpus)
-        await self.engine.prepare()
-
-    async def sample(self, token_ids: tuple[int, ...], params: SamplingParams) -> tuple[Drawn, ...]:
-        """Draw a group of completions."""
-        return await self.engine.sample(token_ids, params)
-
-    async def update_weights(self, version: int, *buckets: Any) -> tuple[int, int]:
-        """Load weights; returns the CRC of what was sent to this node and of what the engine received."""
-        sent = 0
-        for _, payload in buckets:
-            sent = zlib.crc32(payload.data, sent)
-        return sent, await self.engine.update_weights(buckets, version)
-
-    async def stop(self) -> None:
-        """End the engine's processes before the actor itself is ended."""
-        self.engine.shutdown()
-
-
-STOP_S = 15.0  # an engine that has not stopped by then is killed with its actor
+from rlvr.rollout.fleet_metrics import FleetFigures
+from rlvr.rollout.merged import merged
+from rlvr.rollout.ray_worker import Seat, Watch
+from rlvr.rollout.vllm_drawn import completion, numbered
+from rlvr.types import CompletionGroup, SamplingParams, Ticket
 
 
 class RayFleet:
-    """Sends each prompt to the worker with the fewest completions under way."""
+    """Sends each ticket to the worker with the fewest completions under way; to another one where that is lost."""
 
-    def __init__(self, workers: Sequence[Any], chat: Chat, *, max_running: int) -> None:
-        self.workers = list(workers)
-        self.chat = chat
-        self.load = [0] * len(self.workers)
+    def __init__(
+        self,
+        spawn: Callable[[int], Any],
+        count: int,
+        chat: Chat,
+        *,
+        max_running: int,
+        notice: Callable[[str], None] = lambda line: None,
+        watch: Watch | None = None,
+    ) -> None:
+        self.seats = [Seat(number, spawn, notice, watch or Watch()) for number in range(count)]
+        self.chat, self.notice, self.max_running = chat, notice, max_running
         self.limit = 2 * max_running  # per worker: enough to keep the engine full while results travel
-        self.freed = asyncio.Condition()
+        self.changed = asyncio.Condition()  # a worker has room, is there again, or is given up
+        self.unplaced: set[int] = set()  # tickets taken that no worker has yet, by identity
+        self.loading = asyncio.Lock()  # one update at a time: a worker that starts meanwhile gets the newest
+        self.pushed: tuple[WeightSource, int] | None = None
+        self.watching: list[asyncio.Task[None]] = []
+        self.figures = FleetFigures()
 
     async def start(self) -> None:
-        """Start all engines side by side."""
-        await asyncio.gather(*[worker.start.remote() for worker in self.workers])
+        """Start all engines side by side; raises where one does not start."""
+        await asyncio.gather(*[seat.start() for seat in self.seats])
+        for seat in self.seats:
+            seat.ready = True
+        self.watching = [asyncio.create_task(seat.keep(self._join, self._tell)) for seat in self.seats]
 
-    async def sample(self, prompts: Sequence[Prompt], params: SamplingParams) -> AsyncIterator[CompletionGroup]:
-        """Yield groups as they finish; prompt number i draws with seed `params.seed + i * group_size`."""
-        tasks = [
-            asyncio.create_task(self._ticket(prompt, replace(params, seed=params.seed + index * params.group_size)))
-            for index, prompt in enumerate(prompts)
-        ]
-        try:
-            for finished in asyncio.as_completed(tasks):
-                yield await finished
-        finally:
-            for task in tasks:
-                task.cancel()
+    async def sample(self, prompts: Prompts, params: SamplingParams) -> AsyncGenerator[CompletionGroup, None]:
+        """Yield groups as they finish; ticket n draws with seed `params.seed + n * group_size`."""
 
-    async def _ticket(self, prompt: Prompt, params: SamplingParams) -> CompletionGroup:
-        worker = await self._take(params.group_size)
-        try:
-            drawn = await self.workers[worker].sample.remote(prompt.token_ids, params)
-        finally:
-            async with self.freed:
-                self.load[worker] -= params.group_size
-                self.freed.notify()
-        return CompletionGroup(prompt=prompt, completions=tuple(self._completion(prompt, one) for one in drawn))
+        async def answer(ticket: Ticket, put: Callable[[CompletionGroup], None]) -> None:
+            put(await self._ticket(ticket, params))
 
-    async def _take(self, size: int) -> int:
-        async with self.freed:
-            await self.freed.wait_for(lambda: min(self.load) < self.limit)
-            worker = self.load.index(min(self.load))
-            self.load[worker] += size
-            return worker
+        async def feed(tasks: asyncio.TaskGroup, put: Callable[[CompletionGroup], None]) -> None:
+            tickets = numbered(prompts)
+            while True:
+                async with self.changed:
+                    await self.changed.wait_for(lambda: not self.unplaced and self._free())
+                if (ticket := await anext(tickets, None)) is None:
+                    return
+                self.unplaced.add(id(ticket))
+                task = tasks.create_task(answer(ticket, put))
+                task.add_done_callback(partial(self._placed, ticket))  # also where it is cancelled before it starts
 
-    def _completion(self, prompt: Prompt, drawn: Drawn) -> Completion:
-        text = self.chat.decode(drawn.token_ids)
-        return Completion(
-            token_ids=drawn.token_ids,
-            sampler_logprobs=drawn.sampler_logprobs,
-            versions=drawn.versions,
-            finish=drawn.finish,
-            routed_experts=drawn.routed_experts,
-            text=text,
-            thinking_tokens=self.chat.thinking_tokens(prompt.prefill + text),
-        )
+        async with contextlib.aclosing(merged(feed)) as groups:
+            async for group in groups:
+                yield group
+
+    def _free(self) -> Seat | None:
+        if all(seat.given_up for seat in self.seats):
+            raise ProcessLost(f"no rollout worker is left of {len(self.seats)}; the last: {self.seats[-1].given_up}")
+        ready = [seat for seat in self.seats if seat.ready and seat.load < self.limit]
+        return min(ready, key=lambda seat: seat.load, default=None)
+
+    async def _ticket(self, ticket: Ticket, params: SamplingParams) -> CompletionGroup:
+        """Have a ticket answered, by another worker where one is lost: all of it again, with the same seed."""
+        size = params.group_size
+        params = replace(params, seed=params.seed + ticket.number * size)
+        while True:
+            self.unplaced.add(id(ticket))
+            async with self.changed:
+                await self.changed.wait_for(self._free)
+                seat = self._free()
+            assert seat is not None  # nothing was awaited in between
+            self._placed(ticket)
+            with contextlib.suppress(ProcessLost), seat.busy(size):
+                drawn = await seat.sample(ticket.number, ticket.prompt.token_ids, params)
+                break
+            await self._tell()
+        await self._tell()
+        self.figures.drew(seat.number, drawn)
+        found = tuple(completion(one, ticket.prompt, self.chat) for one in drawn)
+        return CompletionGroup(prompt=ticket.prompt, completions=found, ticket=ticket.number)
+
+    def _placed(self, ticket: Ticket, _: object = None) -> None:
+        self.unplaced.discard(id(ticket))
+
+    async def _tell(self) -> None:
+        async with self.changed:
+            self.changed.notify_all()
 
     async def update_weights(self, source: WeightSource, version: int) -> float:
-        """Load new weights into every engine; raises where an engine received other bytes than were sent."""
+        """Load new weights into every engine; a worker that fails, or got other bytes than were sent, is replaced."""
         began = time.perf_counter()
-        replies = await asyncio.gather(
-            *[worker.update_weights.remote(version, *source.buckets) for worker in self.workers]
-        )
-        for worker, (sent, received) in enumerate(replies):
-            if sent != received:
-                raise RuntimeError(
-                    f"worker {worker}: weights of version {version} arrived as crc {received}, not {sent}"
-                )
+        async with self.loading:
+            self.pushed = source, version
+            await asyncio.gather(*[self._load(seat) for seat in self.seats if seat.alive])
+        await self._tell()
         return time.perf_counter() - began
+
+    async def _load(self, seat: Seat) -> None:
+        if self.pushed is not None:
+            with contextlib.suppress(ProcessLost):  # the seat has noted it
+                self.figures.loaded(await seat.load_weights(*self.pushed))
+        else:
+            seat.ready = True  # what it was started with is the newest
+
+    async def _join(self, seat: Seat) -> None:
+        async with self.loading:
+            await self._load(seat)
+
+    def metrics(self) -> dict[str, float]:
+        """Return figures since the last call; see `FleetFigures`."""
+        return self.figures.take(self.seats, self.max_running)
 
     async def close(self) -> None:
         """Stop the engines and end the actors, whatever state they are in."""
-        stops = asyncio.gather(*[worker.stop.remote() for worker in self.workers], return_exceptions=True)
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(stops, STOP_S)
-        for worker in self.workers:
-            ray.kill(worker)
+        for task in self.watching:
+            task.cancel()
+        await asyncio.gather(*[seat.stop() for seat in self.seats], return_exceptions=True)
+        for seat in self.seats:
+            seat.kill()

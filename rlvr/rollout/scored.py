@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+import contextlib
+from collections.abc import AsyncGenerator, Callable, Sequence
 
-from rlvr.ports import PolicySampler, Verifier, WeightSource
-from rlvr.types import CompletionGroup, Prompt, SamplingParams, ScoredGroup
-
-Finished = asyncio.Queue[ScoredGroup | BaseException | None]  # None: no more come
+from rlvr.ports import PolicySampler, Prompts, Verifier, WeightSource
+from rlvr.rollout.merged import merged
+from rlvr.types import CompletionGroup, SamplingParams, ScoredGroup
 
 
 class VerifiedSampler:
@@ -17,44 +17,33 @@ class VerifiedSampler:
     def __init__(self, sampler: PolicySampler, verifier: Verifier) -> None:
         self.sampler, self.verifier = sampler, verifier
 
-    async def scored_groups(self, prompts: Sequence[Prompt], params: SamplingParams) -> AsyncIterator[ScoredGroup]:
-        """Yield groups as their verdicts come in."""
-        queue: Finished = asyncio.Queue()
-        pump = asyncio.create_task(self._pump(prompts, params, queue))
-        missing = len(prompts)
-        try:
-            while (scored := await queue.get()) is not None:
-                if isinstance(scored, BaseException):
-                    raise scored
-                missing -= 1
+    async def scored_groups(self, prompts: Prompts, params: SamplingParams) -> AsyncGenerator[ScoredGroup, None]:
+        """Yield groups as their verdicts come in; closed, it leaves what it has under way."""
+
+        async def feed(tasks: asyncio.TaskGroup, put: Callable[[ScoredGroup], None]) -> None:
+            async with contextlib.aclosing(self.sampler.sample(prompts, params)) as groups:
+                async for group in groups:
+                    tasks.create_task(self._score(group, put))
+
+        count = 0
+        async with contextlib.aclosing(merged(feed)) as found:
+            async for scored in found:
+                count += 1
                 yield scored
-        finally:
-            pump.cancel()
-        if missing:
-            raise RuntimeError(f"the sampler ended with {missing} of {len(prompts)} prompts unanswered")
+        if isinstance(prompts, Sequence) and count < len(prompts):
+            raise RuntimeError(f"the sampler ended with {len(prompts) - count} of {len(prompts)} prompts unanswered")
 
-    async def _pump(
-        self,
-        prompts: Sequence[Prompt],
-        params: SamplingParams,
-        queue: Finished,
-    ) -> None:
-        try:
-            async with asyncio.TaskGroup() as tasks:
-                async for group in self.sampler.sample(prompts, params):
-                    tasks.create_task(self._score(group, queue))
-        except BaseExceptionGroup as errors:  # of a task group; the consumer raises the first
-            queue.put_nowait(errors.exceptions[0])
-        finally:  # also when cancelled: the consumer must never wait for groups that no longer come
-            queue.put_nowait(None)
-
-    async def _score(self, group: CompletionGroup, queue: Finished) -> None:
+    async def _score(self, group: CompletionGroup, put: Callable[[ScoredGroup], None]) -> None:
         problem, prefill = group.prompt.problem, group.prompt.prefill
         verdicts = await asyncio.gather(
             *[self.verifier.verify(problem, completion, prefill) for completion in group.completions]
         )
-        queue.put_nowait(ScoredGroup(group=group, verdicts=tuple(verdicts)))
+        put(ScoredGroup(group=group, verdicts=tuple(verdicts)))
 
     async def update_weights(self, source: WeightSource, version: int) -> float:
         """Push new weights to the engines."""
         return await self.sampler.update_weights(source, version)
+
+    def metrics(self) -> dict[str, float]:
+        """Return figures of the engines since the last call."""
+        return self.sampler.metrics()

@@ -1,11 +1,14 @@
-"""What of vLLM's output becomes a completion."""
+"""From tickets to what vLLM drew, and from that to completions."""
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rlvr.types import Finish, VersionSpan
+from rlvr.ports import Prompts
+from rlvr.rollout.chat import Chat
+from rlvr.types import Completion, Finish, Prompt, Ticket, VersionSpan
 
 FINISHES: dict[str | None, Finish] = {"stop": "stop", "length": "length"}
 
@@ -45,3 +48,27 @@ def read_drawn(output: Any, *, routing_replay: bool) -> Drawn:
         finish=FINISHES[output.finish_reason],
         routed_experts=output.routed_experts.tobytes() if routing_replay else b"",
     )
+
+
+def completion(drawn: Drawn, prompt: Prompt, chat: Chat) -> Completion:
+    """Return what was drawn with its text."""
+    text = chat.decode(drawn.token_ids)
+    return Completion(
+        token_ids=drawn.token_ids,
+        sampler_logprobs=drawn.sampler_logprobs,
+        versions=drawn.versions,
+        finish=drawn.finish,
+        routed_experts=drawn.routed_experts,
+        text=text,
+        thinking_tokens=chat.thinking_tokens(prompt.prefill + text),
+    )
+
+
+async def numbered(prompts: Prompts) -> AsyncIterator[Ticket]:
+    """Yield a list's prompts as tickets 0, 1, ...; tickets to come as they are."""
+    if isinstance(prompts, Sequence):
+        for number, prompt in enumerate(prompts):
+            yield Ticket(number=number, prompt=prompt)
+    else:
+        async for ticket in prompts:
+            yield ticket

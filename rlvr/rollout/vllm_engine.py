@@ -2,41 +2,16 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+import contextlib
+import time
+from collections.abc import Iterator, Sequence
 from typing import Any
 
+from rlvr.errors import ProcessLost
+from rlvr.rollout.engine_settings import EngineSettings, prepare_environment
+from rlvr.rollout.shared_bytes import SharedBytes
 from rlvr.rollout.vllm_drawn import Drawn, read_drawn
 from rlvr.types import SamplingParams
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EngineSettings:
-    """What an engine is started with."""
-
-    path: str
-    dtype: str
-    max_model_len: int
-    tensor_parallel: int
-    threads: int
-    kv_cache_gib: float
-    max_running: int
-    compile: bool
-    eos_ids: tuple[int, ...]
-    seed: int
-    routing_replay: bool = False
-
-
-def prepare_environment(settings: EngineSettings, *, gpus: bool) -> None:
-    """Set what vLLM reads from the environment; must run before it is imported."""
-    os.environ.update(VLLM_LOGGING_LEVEL="ERROR", VLLM_NO_USAGE_STATS="1", VLLM_CONFIGURE_LOGGING="0")
-    if not gpus:
-        os.environ.update(
-            OMP_NUM_THREADS=str(settings.threads),
-            VLLM_ENABLE_V1_MULTIPROCESSING="0",  # keeps the worker inside the engine process: one process fewer
-            VLLM_CPU_OMP_THREADS_BIND="nobind",
-        )
 
 
 class VllmEngine:
@@ -48,8 +23,8 @@ class VllmEngine:
         from vllm.v1.engine.async_llm import AsyncLLM
 
         self.settings = settings
-        self.version = 0
         self.requests = 0
+        self.shared = SharedBytes()  # on the way to the engine's process
         self.engine = AsyncLLM.from_engine_args(
             AsyncEngineArgs(
                 model=settings.path,
@@ -100,28 +75,46 @@ class VllmEngine:
         )
         prompt = {"prompt_token_ids": list(token_ids)}
         final: Any = None
-        async for output in self.engine.generate(prompt, wanted, request_id=str(self.requests)):
-            final = output
+        with _alive():
+            async for output in self.engine.generate(prompt, wanted, request_id=str(self.requests)):
+                final = output
         outputs = sorted(final.outputs, key=lambda output: output.index)
         return tuple(read_drawn(output, routing_replay=self.settings.routing_replay) for output in outputs)
 
-    async def update_weights(self, buckets: Sequence[tuple[list[Any], Any]], version: int) -> int:
-        """Replace all weights and drop the prefix cache; returns the CRC of the bytes the worker received."""
-        await self.engine.pause_generation(mode="keep", clear_cache=True)
-        try:
-            crc = 0
-            for index, (manifest, payload) in enumerate(buckets):
-                last = index == len(buckets) - 1
-                replies = await self.engine.collective_rpc("rlvr_receive", args=(manifest, payload.tobytes(), last))
-                if len(set(replies)) != 1:
-                    raise RuntimeError(f"the engine's ranks received different weights: crc {replies}")
-                crc = replies[0]
+    async def update_weights(self, buckets: Sequence[tuple[list[Any], Any]], version: int) -> tuple[int, int, float]:
+        """Replace all weights and drop the prefix cache, with completions under way going on under the new ones.
+
+        Returns the CRC of the bytes that were to arrive, that of what the engine has, and the seconds it was paused.
+        """
+        sent = self.shared.write([part for _, parts in buckets for part in parts])
+        manifests = [manifest for manifest, _ in buckets]
+        with _alive():
+            replies = await self.engine.collective_rpc("rlvr_receive", args=(self.shared.path, manifests))
+            began = time.perf_counter()
+            await self.engine.pause_generation(mode="keep", clear_cache=True)
+            await self.engine.collective_rpc("rlvr_load", args=(version,))
             await self.engine.update_weight_version(str(version))
-            self.version = version
-        finally:
             await self.engine.resume_generation()
-        return crc
+        if len(set(replies)) != 1:
+            raise RuntimeError(f"the engine's ranks received different weights: crc {replies}")
+        return sent, replies[0], time.perf_counter() - began
+
+    async def ping(self) -> int:
+        """Return the version of the weights, which the engine's own process says."""
+        with _alive():
+            return int(min(await self.engine.collective_rpc("rlvr_version")))
 
     def shutdown(self) -> None:
         """End the engine's processes."""
         self.engine.shutdown()
+
+
+@contextlib.contextmanager
+def _alive() -> Iterator[None]:
+    """Name the death of the engine's own process, which is no fault of a request."""
+    from vllm.v1.engine.exceptions import EngineDeadError
+
+    try:
+        yield
+    except EngineDeadError as error:
+        raise ProcessLost("the engine's process has died") from error

@@ -6,11 +6,14 @@ vLLM imports this module in the engine's process before it loads the model.
 from __future__ import annotations
 
 import ctypes
+import math
 import multiprocessing
 import os
 import signal
 import zlib
 from typing import Any
+
+from rlvr.rollout.shared_bytes import read_shared
 
 PR_SET_PDEATHSIG = 1
 
@@ -44,30 +47,36 @@ def forget_packed_experts(model: Any) -> None:
 class WeightReceiver:
     """Mixed into the worker class by `worker_extension_cls`."""
 
-    def rlvr_receive(self, manifest: list[Any], payload: bytes, last: bool) -> int:
-        """Keep one bucket; with the last one load them all. Returns the CRC of all bytes received since the first.
+    def rlvr_receive(self, path: str, manifests: list[list[Any]]) -> int:
+        """Open all weights, named and shaped by `manifests`, and return the CRC-32 of their bytes.
 
-        The engine loads layer by layer and re-runs its post-processing, which it does over a complete set of weights.
+        Nothing is loaded yet: the engine samples on until `rlvr_load`.
         """
         import torch
 
-        if not hasattr(self, "_rlvr_tensors"):
-            self._rlvr_tensors: list[tuple[str, torch.Tensor]] = []
-            self._rlvr_crc = 0
-        self._rlvr_crc = zlib.crc32(payload, self._rlvr_crc)
-        flat = torch.frombuffer(bytearray(payload), dtype=torch.uint8)
-        offset = 0
-        for name, dtype, shape in manifest:
+        memory, offset = read_shared(path), 0
+        flat = torch.frombuffer(memory, dtype=torch.uint8)
+        self._rlvr_tensors: list[tuple[str, torch.Tensor]] = []
+        for name, dtype, shape in (one for manifest in manifests for one in manifest):
             kind = getattr(torch, dtype)
-            count = kind.itemsize
-            for size in shape:
-                count *= size
-            self._rlvr_tensors.append((name, flat[offset : offset + count].clone().view(kind).reshape(tuple(shape))))
-            offset += count
-        if not last:
-            return self._rlvr_crc
-        tensors, crc = self._rlvr_tensors, self._rlvr_crc
-        del self._rlvr_tensors, self._rlvr_crc
+            size = kind.itemsize * math.prod(shape)
+            part = flat[offset : offset + size]
+            part = part if offset % kind.itemsize == 0 else part.clone()  # after a tensor of smaller numbers
+            self._rlvr_tensors.append((name, part.view(kind).reshape(tuple(shape))))
+            offset += size
+        return zlib.crc32(memoryview(memory)[:offset])
+
+    def rlvr_load(self, version: int) -> None:
+        """Load what was received last, as `version`.
+
+        The engine loads layer by layer and re-runs its post-processing, which it does over a complete set of weights.
+        """
+        tensors = self._rlvr_tensors
+        del self._rlvr_tensors
         forget_packed_experts(self.get_model())  # type: ignore[attr-defined]
         self.reload_weights(weights_iterator=iter(tensors))  # type: ignore[attr-defined]  # the worker's own method
-        return crc
+        self._rlvr_version = version
+
+    def rlvr_version(self) -> int:
+        """Return the version loaded last, 0 where the engine has what it was started with."""
+        return getattr(self, "_rlvr_version", 0)

@@ -62,8 +62,9 @@ def real_rig(path: str, *, dtype: str = "float32") -> Iterator[Rig]:
     import ray
 
     from rlvr.learner.ray_learner import RankActor, RayLearner
-    from rlvr.rollout.ray_fleet import RayFleet, RolloutWorker
-    from rlvr.rollout.vllm_engine import EngineSettings
+    from rlvr.rollout.engine_settings import EngineSettings
+    from rlvr.rollout.ray_fleet import RayFleet
+    from rlvr.rollout.ray_worker import RolloutWorker
 
     chat = make_chat(path)
     settings = EngineSettings(
@@ -80,7 +81,7 @@ def real_rig(path: str, *, dtype: str = "float32") -> Iterator[Rig]:
     )
     worker = ray.remote(RolloutWorker).options(num_cpus=1, max_restarts=0, max_concurrency=1000)
     rank = ray.remote(RankActor).options(num_cpus=1, max_restarts=0)
-    sampler = RayFleet([worker.remote(settings, False)], chat, max_running=settings.max_running)
+    sampler = RayFleet(lambda number: worker.remote(settings, False), 1, chat, max_running=settings.max_running)
     learner = RayLearner(lambda: [rank.remote()])
 
     async def start() -> None:

@@ -1,0 +1,189 @@
+"""A rollout worker: the Ray actor with one vLLM engine, and the seat that the fleet has for it.
+
+A seat outlives its actors. One that dies, or gives no sign of life, is killed with its engine, and its calls raise
+`ProcessLost`; another is started in its place:
+
+    ready --(lost)--> starting --(engine there, newest weights loaded and checked)--> ready
+                         +--(lost `MOST_DEATHS` times without one group in between)--> given up
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import ray
+from ray.exceptions import RayTaskError
+
+from rlvr.errors import ProcessLost
+from rlvr.ports import WeightSource
+from rlvr.ray_calls import answered, summary
+from rlvr.rollout.engine_settings import EngineSettings
+from rlvr.rollout.vllm_drawn import Drawn
+from rlvr.types import SamplingParams
+
+MOST_DEATHS = 3  # in a row; one more would most likely die as well
+START_LIMIT_S = 1800.0  # weights from a slow disk, graphs compiled
+SAMPLE_LIMIT_S = 4 * 3600.0  # of one group; a worker that hangs is noticed long before by its silence
+LOAD_LIMIT_S = 900.0
+STOP_S = 15.0  # an engine that has not stopped by then is killed with its actor
+
+
+class RolloutWorker:
+    """The actor: an engine in its own process."""
+
+    def __init__(self, settings: EngineSettings, gpus: bool) -> None:
+        self.settings, self.gpus = settings, gpus
+
+    async def start(self) -> str:
+        """Start the engine, which takes seconds to minutes; returns the node and the process it is in."""
+        from rlvr.rollout.vllm_engine import VllmEngine
+
+        self.engine = VllmEngine(self.settings, gpus=self.gpus)
+        await self.engine.prepare()
+        return f"{ray.util.get_node_ip_address()}, pid {os.getpid()}"
+
+    async def sample(self, token_ids: tuple[int, ...], params: SamplingParams) -> tuple[Drawn, ...]:
+        """Draw a group of completions; cancelled, it leaves the engine."""
+        return await self.engine.sample(token_ids, params)
+
+    async def update_weights(self, version: int, *buckets: Any) -> tuple[int, int, float]:
+        """Load weights; returns the CRCs of what came to this node and to the engine, and the seconds it was paused."""
+        return await self.engine.update_weights(buckets, version)
+
+    async def ping(self) -> int:
+        """Return the version of the weights, from the engine's own process."""
+        return await self.engine.ping()
+
+    async def stop(self) -> None:
+        """End the engine's processes before the actor itself is ended."""
+        self.engine.shutdown()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Watch:
+    """How closely workers are watched. A long step or a busy machine must not look like a dead engine."""
+
+    every_s: float = 10.0
+    limit_s: float = 120.0
+
+
+class Seat:
+    """A place for a worker, by its number, and how the fleet talks to who sits there."""
+
+    def __init__(self, number: int, spawn: Callable[[int], Any], notice: Callable[[str], None], watch: Watch) -> None:
+        self.number, self.spawn, self.notice, self.watch = number, spawn, notice, watch
+        self.where, self.actor = "not started", None
+        self.alive = False  # its engine is there
+        self.ready = False  # and has the newest weights
+        self.given_up = ""  # why
+        self.lost = asyncio.Event()
+        self.reason = ""
+        self.load = 0  # completions under way
+        self.deaths, self.restarts = 0, 0  # in a row; ever
+        self.loading = False  # weights, during which the engine answers nothing
+
+    @property
+    def name(self) -> str:
+        """How messages call it."""
+        return f"worker {self.number} ({self.where})"
+
+    async def start(self) -> None:
+        """Start an actor with its engine."""
+        self.load, self.ready = 0, False
+        self.lost.clear()
+        self.actor = self.spawn(self.number)
+        self.where = await self._ask("start", "starting its engine", START_LIMIT_S)
+        self.alive = True
+
+    async def keep(self, join: Callable[[Seat], Awaitable[None]], tell: Callable[[], Awaitable[None]]) -> None:
+        """Watch the worker, and start another one where it is lost, until it is given up."""
+        while not self.given_up:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self.lost.wait(), self.watch.every_s)
+            if self.lost.is_set():
+                await self._replace(join)
+                await tell()
+            elif not self.loading:
+                with contextlib.suppress(ProcessLost):  # it is noted, and the next round replaces it
+                    await self._ask("ping", "asked for a sign of life", self.watch.limit_s)
+
+    async def _replace(self, join: Callable[[Seat], Awaitable[None]]) -> None:
+        if self.deaths >= MOST_DEATHS:
+            self.given_up = self.reason
+            self.notice(f"{self.reason}; lost {self.deaths} times without finishing a group, so it is given up")
+            return
+        self.notice(f"{self.reason}; its tickets go to others, and another is started in its place")
+        self.restarts += 1
+        try:
+            await self.start()
+            await join(self)
+        except ProcessLost:  # it is noted, and the next round goes on from there
+            return
+        except RayTaskError as error:  # what started well once may fail for its surroundings: memory, a full disk
+            self.lose(f"{self.name}: starting its engine: {summary(error)}", self.actor)
+
+    def lose(self, reason: str, actor: Any) -> None:
+        """Note that `actor` is lost, and end it and its engine; nothing where another sits there by now."""
+        if actor is self.actor and not self.lost.is_set():
+            self.alive = self.ready = False
+            self.reason, self.deaths = reason, self.deaths + 1
+            self.kill()
+            self.lost.set()
+
+    @contextlib.contextmanager
+    def busy(self, size: int) -> Iterator[None]:
+        """Count `size` completions as under way."""
+        actor, self.load = self.actor, self.load + size
+        try:
+            yield
+        finally:
+            if self.actor is actor:
+                self.load -= size
+
+    async def sample(self, number: int, token_ids: tuple[int, ...], params: SamplingParams) -> tuple[Drawn, ...]:
+        """Draw the completions of ticket `number`."""
+        drawn: tuple[Drawn, ...] = await self._ask("sample", f"ticket {number}", SAMPLE_LIMIT_S, token_ids, params)
+        self.deaths = 0
+        return drawn
+
+    async def load_weights(self, source: WeightSource, version: int) -> float:
+        """Load weights, check that they arrived, and be ready; returns the seconds in which the engine was paused."""
+        what, actor, self.loading = f"loading weights of version {version}", self.actor, True
+        try:
+            sent, received, paused = await self._ask("update_weights", what, LOAD_LIMIT_S, version, *source.buckets)
+            there = await self._ask("ping", what, LOAD_LIMIT_S)
+        finally:
+            self.loading = False
+        if sent != received or there != version:
+            wrong = f"{self.name}: {what}: arrived as {received:x}, not {sent:x}, and it has version {there}"
+            self.lose(wrong, actor)
+            raise ProcessLost(wrong)
+        self.ready = True
+        return float(paused)
+
+    async def _ask(self, method: str, what: str, limit_s: float, *arguments: Any) -> Any:
+        actor = self.actor
+        reply = getattr(actor, method).remote(*arguments)
+        try:
+            return await answered(reply, what=f"{self.name}: {what}", limit_s=limit_s)
+        except asyncio.CancelledError:
+            ray.cancel(reply)  # a call that nobody waits for any more must not go on in the engine
+            raise
+        except ProcessLost as error:
+            self.lose(str(error), actor)
+            raise
+
+    async def stop(self) -> None:
+        """Ask the engine to end its processes."""
+        if self.actor is not None:
+            await answered(self.actor.stop.remote(), what=self.name, limit_s=STOP_S)
+
+    def kill(self) -> None:
+        """End the actor; its engine's processes die with it (see `vllm_worker.die_with_parent`)."""
+        if self.actor is not None:
+            ray.kill(self.actor)
