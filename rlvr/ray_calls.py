@@ -20,7 +20,9 @@ async def answered(reply: Any, *, what: str, limit_s: float) -> Any:
     """
     try:
         return await asyncio.wait_for(_awaited(reply), limit_s)
-    except RayTaskError:  # the actor lives, and this is its answer
+    except RayTaskError as error:  # the actor lives, and this is its answer
+        if isinstance(error.cause, ProcessLost):  # a process below it does not
+            raise ProcessLost(f"{what}: {error.cause}") from error
         raise
     except TimeoutError as error:
         raise ProcessLost(f"{what}: no answer within {limit_s:g} s") from error

@@ -86,8 +86,9 @@ class RayFleet:
             async with self.changed:
                 await self.changed.wait_for(self._free)
                 seat = self._free()
+                self._placed(ticket)
+                self.changed.notify_all()  # the next ticket may be taken
             assert seat is not None  # nothing was awaited in between
-            self._placed(ticket)
             with contextlib.suppress(ProcessLost), seat.busy(size):
                 drawn = await seat.sample(ticket.number, ticket.prompt.token_ids, params)
                 break

@@ -59,6 +59,10 @@ class RolloutWorker:
         """Return the version of the weights, from the engine's own process."""
         return await self.engine.ping()
 
+    async def requests_running(self) -> int:
+        """Return how many groups the engine has under way."""
+        return self.engine.running
+
     async def stop(self) -> None:
         """End the engine's processes before the actor itself is ended."""
         self.engine.shutdown()

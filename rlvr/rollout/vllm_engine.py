@@ -81,6 +81,11 @@ class VllmEngine:
         outputs = sorted(final.outputs, key=lambda output: output.index)
         return tuple(read_drawn(output, routing_replay=self.settings.routing_replay) for output in outputs)
 
+    @property
+    def running(self) -> int:
+        """How many groups are under way."""
+        return int(self.engine.output_processor.get_num_unfinished_requests())
+
     async def update_weights(self, buckets: Sequence[tuple[list[Any], Any]], version: int) -> tuple[int, int, float]:
         """Replace all weights and drop the prefix cache, with completions under way going on under the new ones.
 

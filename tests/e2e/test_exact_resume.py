@@ -20,7 +20,7 @@ RECIPE = Path(__file__).parent / "resume.yaml"
 PATIENCE_S = 500
 UPDATES, KILLED_AT, LEAST_TRAINED = 20, (7, 13), 12
 MEASURED_AT = [6, 12, 18]
-TIMED = ("seconds", "tokens_per_s", "time")  # how metrics that a clock makes begin
+TIMED = ("seconds", "tokens_per_s", "time", "engine_")  # how metrics that a clock makes begin
 
 
 def launch(runs: Path, *overrides: str) -> subprocess.Popen[str]:

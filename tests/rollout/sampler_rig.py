@@ -13,6 +13,7 @@ from tiny_chat import make_chat
 
 from rlvr.ports import PolicySampler
 from rlvr.rollout.chat import Chat
+from rlvr.rollout.engine_settings import EngineSettings
 from rlvr.types import CompletionGroup, Problem, Prompt, SamplingParams, TrainSequence
 
 PARAMS = SamplingParams(group_size=4, max_tokens=48, temperature=0.8, seed=11)
@@ -56,18 +57,9 @@ class Rig:
         return [self.chat.prompt(Problem(id=question, question=question, answer="1")) for question in questions]
 
 
-@contextmanager
-def real_rig(path: str, *, dtype: str = "float32") -> Iterator[Rig]:
-    """A worker and a learner of the model at `path`, in the Ray of `local_ray`."""
-    import ray
-
-    from rlvr.learner.ray_learner import RankActor, RayLearner
-    from rlvr.rollout.engine_settings import EngineSettings
-    from rlvr.rollout.ray_fleet import RayFleet
-    from rlvr.rollout.ray_worker import RolloutWorker
-
-    chat = make_chat(path)
-    settings = EngineSettings(
+def engine_settings(path: str, chat: Chat, *, dtype: str = "float32") -> EngineSettings:
+    """Settings of a tiny engine."""
+    return EngineSettings(
         path=path,
         dtype=dtype,
         max_model_len=MOST_LENGTH,
@@ -79,6 +71,19 @@ def real_rig(path: str, *, dtype: str = "float32") -> Iterator[Rig]:
         eos_ids=chat.eos_ids,
         seed=0,
     )
+
+
+@contextmanager
+def real_rig(path: str, *, dtype: str = "float32") -> Iterator[Rig]:
+    """A worker and a learner of the model at `path`, in the Ray of `local_ray`."""
+    import ray
+
+    from rlvr.learner.ray_learner import RankActor, RayLearner
+    from rlvr.rollout.ray_fleet import RayFleet
+    from rlvr.rollout.ray_worker import RolloutWorker
+
+    chat = make_chat(path)
+    settings = engine_settings(path, chat, dtype=dtype)
     worker = ray.remote(RolloutWorker).options(num_cpus=1, max_restarts=0, max_concurrency=1000)
     rank = ray.remote(RankActor).options(num_cpus=1, max_restarts=0)
     sampler = RayFleet(lambda number: worker.remote(settings, False), 1, chat, max_running=settings.max_running)
