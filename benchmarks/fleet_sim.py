@@ -21,11 +21,12 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
+from table import Row, finish, markdown
+
 from rlvr.grpo.outstanding import Outstanding
 from rlvr.grpo.presets import PRESETS
 from rlvr.grpo.settings import GrpoSettings
 from rlvr.types import Completion, CompletionGroup, Problem, Prompt, SamplingParams, ScoredGroup, Verdict
-from table import Row, finish, markdown
 
 BAR = 0.15  # of the measured time
 

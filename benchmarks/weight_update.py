@@ -1,9 +1,10 @@
 """Times weight updates into running engines: all of it, and how long each engine stands still.
 
-Usage: python benchmarks/weight_update.py [--size 135m] [--workers 2] [--times 7] [--dtype float32] [--out FILE]
+Usage: python benchmarks/weight_update.py [--size 135m] [--workers 2] [--times 7] [--dtype float32] [--busy] [--out FILE]
 
-A learner and engines with a random model, as a run has them; completions are under way all the time. The first update
-takes the memory that later ones write to again, so it is told apart. The bar is for 135 M parameters on CPU.
+A learner and engines with a random model, as a run has them. With `--busy` completions are under way all the time: an
+update then waits for a step of each engine twice, and for its share of the cores. The first update takes the memory
+that later ones write to again, so it is told apart. The bar is for 135 M parameters on CPU.
 """
 
 from __future__ import annotations
@@ -49,7 +50,8 @@ async def measure(path: str, given: argparse.Namespace) -> list[tuple[float, flo
     try:
         learner, sampler = await crew.train(path)
         prompts = make_prompts(recipe, make_chat(recipe, path), tuple(problems()[:64]))
-        drawing = asyncio.create_task(drain(sampler.sampler.sample(prompts, training_params(recipe))))
+        groups = sampler.sampler.sample(prompts if given.busy else [], training_params(recipe))
+        drawing = asyncio.create_task(drain(groups))
         for version in range(1, given.times + 2):
             sampler.metrics()
             began = time.perf_counter()
@@ -58,7 +60,7 @@ async def measure(path: str, given: argparse.Namespace) -> list[tuple[float, flo
             await sampler.update_weights(weights, version)
             there = time.perf_counter()
             found.append((packed - began, there - packed, sampler.metrics()["seconds_paused"]))
-        assert not drawing.done(), "nothing was under way at the end; draw longer completions"
+        assert drawing.done() != given.busy, "nothing was under way at the end; draw longer completions"
         drawing.cancel()
     finally:
         await crew.close()
@@ -78,6 +80,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--times", type=int, default=7)
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
+    parser.add_argument("--busy", action="store_true")
     parser.add_argument("--out", type=Path)
     given = parser.parse_args()
     os.environ.update(OMP_NUM_THREADS="1", RAY_USAGE_STATS_ENABLED="0", DS_ACCELERATOR="cpu")
@@ -88,7 +91,7 @@ def main() -> None:
     whole = [one[0] + one[1] for one in rest]
     rows = [
         Row(
-            what=f"update of {count / 1e6:.0f} M parameters in {given.dtype} into {given.workers} engines",
+            what=f"update of {count / 1e6:.0f} M parameters in {given.dtype} into {given.workers} {'busy' if given.busy else 'idle'} engines",
             figure=f"{statistics.median(whole):.2f} s ({min(whole):.2f} to {max(whole):.2f} of {len(whole)})",
             bar=f"<= {BAR_S} s",
             reached=statistics.median(whole) <= BAR_S,

@@ -35,7 +35,16 @@ class SharedBytes:
         return crc
 
 
-def read_shared(path: str) -> mmap.mmap:
-    """Return the bytes at a `SharedBytes.path`, privately: what is written to them stays with the reader."""
-    with open(path, "rb") as file:
-        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
+class SharedReader:
+    """The other side: keeps what it has mapped, as mapping it again costs more than reading it."""
+
+    def __init__(self) -> None:
+        self.path = ""
+        self.memory: mmap.mmap | None = None
+
+    def read(self, path: str, size: int) -> mmap.mmap:
+        """Return the memory at a `SharedBytes.path`, at least `size` bytes: what is written there later shows in it."""
+        if self.memory is None or self.path != path or len(self.memory) < size:
+            with open(path, "r+b") as file:
+                self.path, self.memory = path, mmap.mmap(file.fileno(), 0)
+        return self.memory

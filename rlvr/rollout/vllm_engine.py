@@ -95,13 +95,13 @@ class VllmEngine:
         manifests = [manifest for manifest, _ in buckets]
         with _alive():
             replies = await self.engine.collective_rpc("rlvr_receive", args=(self.shared.path, manifests))
+            if len(set(replies)) != 1:
+                raise RuntimeError(f"the engine's ranks received different weights: crc {replies}")
             began = time.perf_counter()
             await self.engine.pause_generation(mode="keep", clear_cache=True)
             await self.engine.collective_rpc("rlvr_load", args=(version,))
-            await self.engine.update_weight_version(str(version))
+            await self.engine.update_weight_version(str(await self.ping()))
             await self.engine.resume_generation()
-        if len(set(replies)) != 1:
-            raise RuntimeError(f"the engine's ranks received different weights: crc {replies}")
         return sent, replies[0], time.perf_counter() - began
 
     async def ping(self) -> int:

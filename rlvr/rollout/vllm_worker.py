@@ -11,9 +11,10 @@ import multiprocessing
 import os
 import signal
 import zlib
+from collections.abc import Iterable, Iterator
 from typing import Any
 
-from rlvr.rollout.shared_bytes import read_shared
+from rlvr.rollout.shared_bytes import SharedReader
 
 PR_SET_PDEATHSIG = 1
 
@@ -44,6 +45,18 @@ def forget_packed_experts(model: Any) -> None:
             method.moe_kernel = None
 
 
+def placed(manifest: Iterable[Any]) -> Iterator[tuple[str, Any, tuple[int, ...], int, int]]:
+    """Yield name, dtype, shape, first byte and bytes of tensors that lie one after the other."""
+    import torch
+
+    start = 0
+    for name, dtype, shape in manifest:
+        kind = getattr(torch, dtype)
+        size = kind.itemsize * math.prod(shape)
+        yield name, kind, tuple(shape), start, size
+        start += size
+
+
 class WeightReceiver:
     """Mixed into the worker class by `worker_extension_cls`."""
 
@@ -54,17 +67,18 @@ class WeightReceiver:
         """
         import torch
 
-        memory, offset = read_shared(path), 0
+        if not hasattr(self, "_rlvr_reader"):
+            self._rlvr_reader = SharedReader()
+        laid_out = list(placed(one for manifest in manifests for one in manifest))
+        end = max(start + size for *_, start, size in laid_out)
+        memory = self._rlvr_reader.read(path, end)
         flat = torch.frombuffer(memory, dtype=torch.uint8)
         self._rlvr_tensors: list[tuple[str, torch.Tensor]] = []
-        for name, dtype, shape in (one for manifest in manifests for one in manifest):
-            kind = getattr(torch, dtype)
-            size = kind.itemsize * math.prod(shape)
-            part = flat[offset : offset + size]
-            part = part if offset % kind.itemsize == 0 else part.clone()  # after a tensor of smaller numbers
-            self._rlvr_tensors.append((name, part.view(kind).reshape(tuple(shape))))
-            offset += size
-        return zlib.crc32(memoryview(memory)[:offset])
+        for name, kind, shape, start, size in laid_out:
+            part = flat[start : start + size]
+            part = part if start % kind.itemsize == 0 else part.clone()  # after a tensor of smaller numbers
+            self._rlvr_tensors.append((name, part.view(kind).reshape(shape)))
+        return zlib.crc32(memoryview(memory)[:end])
 
     def rlvr_load(self, version: int) -> None:
         """Load what was received last, as `version`.

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from rlvr.rollout.shared_bytes import SharedBytes, read_shared
+from rlvr.rollout.shared_bytes import SharedBytes, SharedReader
 from rlvr.rollout.vllm_worker import WeightReceiver
 
 Bucket = tuple[list[tuple[str, str, tuple[int, ...]]], bytes]
@@ -102,14 +102,14 @@ def test_bytes_damaged_on_the_way_are_told_and_nothing_is_loaded_before_it_is_as
 
 
 def test_shared_memory_is_written_again_where_it_fits_and_grows_where_not() -> None:
-    shared = SharedBytes()
+    shared, reader = SharedBytes(), SharedReader()
     for parts in ([b"abcd", b"ef"], [b"xy"], [b"0123456789", b"z" * 7]):
         whole = b"".join(parts)
         assert shared.write(parts) == zlib.crc32(whole)
-        assert read_shared(shared.path)[: len(whole)] == whole
+        assert reader.read(shared.path, len(whole))[: len(whole)] == whole
 
 
-def test_a_reader_sees_what_was_written_though_it_is_written_over() -> None:
+def test_a_later_update_is_what_is_loaded() -> None:
     worker, shared = Worker(), SharedBytes()
     manifest, raw = bucket(w=torch.ones(4))
     shared.write([raw])
