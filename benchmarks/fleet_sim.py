@@ -262,7 +262,12 @@ def predictions(folder: Path) -> list[Row]:
 
 
 PARAMETERS = 7.6e9
-HBM_BYTES_S, FLOPS, MFU, OVERHEAD_S = 3.35e12, 989e12, 0.35, 0.004  # of one H100: data sheet; assumed share and overhead
+HBM_BYTES_S, FLOPS, MFU, OVERHEAD_S = (
+    3.35e12,
+    989e12,
+    0.35,
+    0.004,
+)  # of one H100: data sheet; assumed share and overhead
 CACHE_BYTES = 2 * 28 * 4 * 128 * 2  # of a token: keys and values, layers, heads, width, bytes (Qwen2.5-7B)
 MEAN_TOKENS, MOST_TOKENS = 4000, 16384
 CURVES = {"sync": 0, "one step off": 1, "async, 4": 4}

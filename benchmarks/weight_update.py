@@ -1,6 +1,6 @@
 """Times weight updates into running engines: all of it, and how long each engine stands still.
 
-Usage: python benchmarks/weight_update.py [--size 135m] [--workers 2] [--times 7] [--dtype float32] [--busy] [--out FILE]
+Usage: python benchmarks/weight_update.py [--size 135m] [--workers 2] [--times 7] [--dtype D] [--busy] [--out FILE]
 
 A learner and engines with a random model, as a run has them. With `--busy` completions are under way all the time: an
 update then waits for a step of each engine twice, and for its share of the cores. The first update takes the memory
@@ -89,9 +89,10 @@ def main() -> None:
         first, *rest = asyncio.run(measure(str(Path(folder) / "model"), given))
     pack, push, paused = (statistics.median(column) for column in zip(*rest, strict=True))
     whole = [one[0] + one[1] for one in rest]
+    state = "busy" if given.busy else "idle"
     rows = [
         Row(
-            what=f"update of {count / 1e6:.0f} M parameters in {given.dtype} into {given.workers} {'busy' if given.busy else 'idle'} engines",
+            what=f"update of {count / 1e6:.0f} M parameters in {given.dtype} into {given.workers} {state} engines",
             figure=f"{statistics.median(whole):.2f} s ({min(whole):.2f} to {max(whole):.2f} of {len(whole)})",
             bar=f"<= {BAR_S} s",
             reached=statistics.median(whole) <= BAR_S,
