@@ -1,4 +1,4 @@
-"""Prints as JSON what one step of an engine takes with so many completions running: python engine_steps.py MODEL MOST"""
+"""Prints as JSON what one step of an engine takes by completions running: python engine_steps.py MODEL MOST"""
 
 from __future__ import annotations
 

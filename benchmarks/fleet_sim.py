@@ -1,7 +1,7 @@
 """Simulates a fleet and its learner: how long a stage of GRPO takes, who waits for whom, and what bounds it.
 
-Usage: python benchmarks/fleet_sim.py --runs DIR      predicts the runs that `fleet.py` left there, beside what they took
-       python benchmarks/fleet_sim.py --curves [--out DIR]     8 to 512 GPUs by roofline arithmetic (nothing measured)
+Usage: python benchmarks/fleet_sim.py --runs DIR    predicts the runs that `fleet.py` left there, beside what they took
+       python benchmarks/fleet_sim.py --curves [--out DIR]   8 to 512 GPUs by roofline arithmetic (nothing measured)
 
 The policy is the product's own: tickets are admitted and batches chosen by `rlvr.grpo.outstanding` and
 `rlvr.grpo.staleness` themselves, groups go to the least loaded engine. Engines advance all completions they run by one

@@ -155,4 +155,5 @@ def main() -> None:
     finish(rows, given.out and given.out / "table.md")
 
 
-main()
+if __name__ == "__main__":
+    main()
