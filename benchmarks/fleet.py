@@ -47,7 +47,7 @@ def overlap_recipe(model: Path, *, name: str, staleness: int, updates: int) -> d
         "model": {"path": str(model)},
         "problems": {
             "train": family | {"seed": 1, "options": options},
-            "heldout": family | {"seed": 2, "options": options, "count": 8},
+            "heldout": family | {"seed": 2, "options": dict(options), "count": 8},
         },
         "rewards": {"verifier": "step_model:rewards", "format": 0.0},
         "engine": {"workers": 1, "max_model_len": 1152, "kv_cache_gib": 1.0, "max_running": MAX_RUNNING},
