@@ -19,7 +19,7 @@ async def measure(path: str, most: int) -> dict[int, float]:
     settings = EngineSettings(
         path=path,
         dtype="float32",
-        max_model_len=1152,
+        max_model_len=640,
         tensor_parallel=1,
         threads=1,
         kv_cache_gib=1.0,

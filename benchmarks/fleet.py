@@ -3,8 +3,8 @@
 Usage: python benchmarks/fleet.py overlap [--staleness 0 1 2 4] [--updates 16] [--runs DIR] [--out DIR]
        python benchmarks/fleet.py accuracy [--staleness 0 1 2 4] [--seeds 0 1 2] [--updates 25] [--runs DIR] [--out DIR]
 
-`overlap`: one engine on one core and one learner rank on another, kept there; a random model of 1 M parameters whose
-completions have lengths as if each token ended one with the same probability (a long tail, cut at 1,024 tokens); the
+`overlap`: one engine on one core and one learner rank on another, kept there; a random model of 14 M parameters whose
+completions have lengths as if each token ended one with the same probability (a long tail, cut at 512 tokens); the
 same prompts and seeds for each staleness. It leaves measured.json for `fleet_sim.py`. `accuracy`: the quickstart's GRPO
 stage from one cold start. Runs are launched with `rlvr run`; one already in `--runs` is read and not repeated.
 """
@@ -34,8 +34,8 @@ from rlvr.report.run_folder import RunFolder
 
 ENGINE_CORE, LEARNER_CORE = 0, 1
 BAR, WAIT_BAR = 0.65, 0.10
-GROUP, PROMPTS, TOKENS, MAX_RUNNING = 8, 16, 1024, 128
-END_LOGIT = 0.0  # as likely as any other token: about 280 tokens a completion
+GROUP, PROMPTS, TOKENS, MAX_RUNNING = 8, 16, 512, 128
+END_LOGIT = 1.5  # of a token that ends one: about 70 tokens a completion, the longest many times that
 
 
 def overlap_recipe(model: Path, *, name: str, staleness: int, updates: int) -> dict[str, Any]:
@@ -50,7 +50,7 @@ def overlap_recipe(model: Path, *, name: str, staleness: int, updates: int) -> d
             "heldout": family | {"seed": 2, "options": dict(options), "count": 8},
         },
         "rewards": {"verifier": "step_model:rewards", "format": 0.0},
-        "engine": {"workers": 1, "max_model_len": 1152, "kv_cache_gib": 1.0, "max_running": MAX_RUNNING},
+        "engine": {"workers": 1, "max_model_len": 640, "kv_cache_gib": 1.0, "max_running": MAX_RUNNING},
         "learner": {"tokens_per_microbatch": 8192},
         "sampling": {"group_size": GROUP, "max_tokens": TOKENS},
         "eval": {"samples": 1},
@@ -113,7 +113,7 @@ def overlap(given: argparse.Namespace) -> list[Row]:
     """Time the same updates at each staleness; the first one must be 0."""
     model = given.runs / "model"
     if not model.exists():
-        build(model, size="1m", end_logit=END_LOGIT)
+        build(model, size="14m", end_logit=END_LOGIT)
     seconds, waited, rows = dict[int, float](), dict[int, float](), list[Row]()
     for stale in given.staleness:
         name = f"overlap-{stale}"

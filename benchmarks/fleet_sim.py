@@ -11,6 +11,7 @@ token in `step_s(b)` seconds, b of them at a time; the others wait. Exits 1 wher
 from __future__ import annotations
 
 import argparse
+import functools
 import heapq
 import json
 import sys
@@ -121,36 +122,54 @@ class Outcome:
 
 def simulate(world: World) -> Outcome:
     """Run a stage from its first ticket to its last weights."""
-    book = Outstanding(settings=_settings(world), prompts=[_prompt(index) for index in range(1024)])
+    book = Outstanding(settings=_settings(world), prompts=PROBLEMS)
     engines = [Engine(world) for _ in range(world.engines)]
     left: dict[int, int] = {}  # ticket -> completions under way
+    loads = [(0, index) for index in range(world.engines)]  # heap; stale entries are put right when met
+    ends: list[tuple[float, int]] = []  # heap of when an engine's next completion ends; stale ones are passed over
     now, waited, learning_until, release_at = 0.0, 0.0, float("inf"), float("inf")
     free_since, step, batch = 0.0, 0, None
+
+    def expect(index: int) -> None:
+        if (end := engines[index].next_end()) < float("inf"):
+            heapq.heappush(ends, (end, index))
+
     while book.version < world.updates:
-        while min(engine.load for engine in engines) < 2 * world.max_running and book.admits():
+        while book.admits():
+            while loads[0][0] != engines[loads[0][1]].load:
+                heapq.heapreplace(loads, (engines[loads[0][1]].load, loads[0][1]))
+            load, index = loads[0]
+            if load >= 2 * world.max_running:
+                break
             number = book.issue().number
             lengths = _lengths(world, number)
             left[number] = len(lengths)
-            engine = min(engines, key=lambda one: one.load)
-            engine.advance(now)
-            engine.add(lengths, number)
+            engines[index].advance(now)
+            engines[index].add(lengths, number)
+            heapq.heapreplace(loads, (engines[index].load, index))
+            expect(index)
         if batch is None and (batch := book.take()) is not None:
             waited += now - free_since
             step += 1
             tokens = sum(len(one.token_ids) for scored in batch.scored for one in scored.group.completions)
             learning_until = now + world.learn_s(tokens)
-        event = min([learning_until, release_at, *(engine.next_end() for engine in engines)])
-        for engine in engines:
-            engine.advance(event)
-        now = event
-        for engine in engines:
-            for ticket in engine.ended():
+        while ends and abs(engines[ends[0][1]].next_end() - ends[0][0]) > 1e-9:
+            heapq.heappop(ends)
+        now = min(learning_until, release_at, ends[0][0] if ends else float("inf"))
+        if ends and ends[0][0] <= now:
+            index = heapq.heappop(ends)[1]
+            engines[index].advance(now)
+            for ticket in engines[index].ended():
                 left[ticket] -= 1
                 if not left[ticket]:
                     book.arrived(_scored(world, ticket, book))
+            heapq.heappush(loads, (engines[index].load, index))
+            expect(index)
         if now >= learning_until:
-            for engine in engines:
+            for index, engine in enumerate(engines):
+                engine.advance(now)
                 engine.pause(now + world.pause_s)
+                expect(index)
             learning_until, release_at = float("inf"), now + world.push_s
         if now >= release_at:
             book.release(step)
@@ -180,8 +199,7 @@ def _lengths(world: World, ticket: int) -> Sequence[int]:
     return world.lengths[ticket % len(world.lengths)]
 
 
-def _prompt(index: int) -> Prompt:
-    return Prompt(problem=Problem(id=str(index), question="?", answer="1"), token_ids=(1,))
+PROBLEMS = [Prompt(problem=Problem(id=str(index), question="?", answer="1"), token_ids=(1,)) for index in range(1024)]
 
 
 def _scored(world: World, ticket: int, book: Outstanding) -> ScoredGroup:
@@ -191,16 +209,9 @@ def _scored(world: World, ticket: int, book: Outstanding) -> ScoredGroup:
     return ScoredGroup(group=group, verdicts=verdicts)
 
 
-_MADE: dict[int, Completion] = {}
-
-
+@functools.cache
 def _completion(length: int) -> Completion:
-    if length not in _MADE:
-        zeros = (0,) * length
-        _MADE[length] = Completion(
-            token_ids=zeros, sampler_logprobs=(0.0,) * length, versions=(), finish="stop", text=""
-        )
-    return _MADE[length]
+    return Completion(token_ids=(0,) * length, sampler_logprobs=(0.0,) * length, versions=(), finish="stop", text="")
 
 
 def interpolated(points: dict[int, float]) -> Callable[[int], float]:
