@@ -34,8 +34,8 @@ from rlvr.report.run_folder import RunFolder
 
 ENGINE_CORE, LEARNER_CORE = 0, 1
 BAR, WAIT_BAR = 0.65, 0.10
-GROUP, PROMPTS, TOKENS, MAX_RUNNING = 8, 16, 512, 128
-END_LOGIT = 1.5  # of a token that ends one: about 70 tokens a completion, the longest many times that
+GROUP, PROMPTS, TOKENS, MAX_RUNNING = 8, 8, 512, 128
+END_LOGIT = 2.3  # of a token that ends one: about 60 tokens a completion, the longest many times that
 
 
 def overlap_recipe(model: Path, *, name: str, staleness: int, updates: int) -> dict[str, Any]:
