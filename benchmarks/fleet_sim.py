@@ -284,10 +284,10 @@ MEAN_TOKENS, MOST_TOKENS = 4000, 16384
 CURVES = {"sync": 0, "one step off": 1, "async, 4": 4}
 
 
-def roofline_world(gpus: int, *, share: float, max_staleness: int, updates: int = 12) -> World:
+def roofline_world(gpus: int, *, share: float, max_staleness: int, updates: int = 8) -> World:
     """Return a 7B model on H100s: engines bound by memory bandwidth, a learner bound by arithmetic.
 
-    Completions are log-normal with a mean of 4,000 tokens, cut at 16,384; 16 of 8 x `gpus` / 8 prompts an update.
+    Completions are log-normal with a mean of 4,000 tokens, cut at 16,384; 16 of 256 prompts an update.
     """
     import numpy as np
 
@@ -307,7 +307,7 @@ def roofline_world(gpus: int, *, share: float, max_staleness: int, updates: int 
         push_s=3.0,
         pause_s=1.0,
         group_size=16,
-        prompts_per_update=8 * max(1, gpus // 8),
+        prompts_per_update=256,
         updates=updates,
         max_staleness=max_staleness,
         lengths=lengths,
