@@ -3,9 +3,9 @@
 Usage: python benchmarks/chaos.py [--minutes 30] [--every 45] [--seed 0] [--max-staleness 2] [--runs DIR] [--out FILE]
 
 The quickstart's GRPO stage, asynchronous, from its cold start, with as many updates as fill the time. Every `--every`
-seconds a process drawn by `--seed` among the kinds there are (rollout worker, engine, learner rank, verifier process) gets
-SIGKILL. Then: the run must end by itself with exit code 0; every ticket issued must stand in the rollouts of exactly one
-update; and held-out accuracy must be within the interval of the same run left alone, which follows.
+seconds a process drawn by `--seed` among the kinds there are (rollout worker, engine, learner rank, verifier process)
+gets SIGKILL. Then: the run must end by itself with exit code 0; every ticket issued must stand in the rollouts of
+exactly one update; and held-out accuracy must agree with that of the same run left alone, which follows.
 """
 
 from __future__ import annotations
