@@ -12,13 +12,13 @@ from typing import Any
 import ray
 
 from rlvr.build_verifier import make_verifier
-from rlvr.cluster import actor_options
+from rlvr.cluster import RankPlaces, actor_options
 from rlvr.data.families import find_family
 from rlvr.data.overlap import check_disjoint, without_overlap
 from rlvr.data.sources import load_problems
 from rlvr.errors import ModelError, RecipeError
 from rlvr.export.fetch import MODELS
-from rlvr.learner.ray_learner import RankActor, RayLearner
+from rlvr.learner.ray_learner import RayLearner, rank_actor
 from rlvr.learner.tiny import build_tiny_model
 from rlvr.recipe import Model, ProblemSet, Recipe
 from rlvr.rewards.compose import RewardVerifier
@@ -181,8 +181,8 @@ class Crew:
 
     async def _start_learner(self, path: str) -> RayLearner:
         recipe, learner = self.recipe, self.recipe.learner
-        actor = ray.remote(RankActor).options(**actor_options(gpus=self._gpu_share(1.0)))
-        ranks = RayLearner(lambda: [actor.remote() for _ in range(learner.ranks)])
+        ranks = RayLearner(RankPlaces(rank_actor(), count=learner.ranks, gpus=self._gpu_share(1.0)))
+        self.learner = ranks  # from the start: one that is lost as it starts is started again
         settings: dict[str, Any] = {
             "path": path,
             "threads": learner.threads,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from rlvr.errors import DoctorFailed, InvalidVerdicts, UserError
+from rlvr.errors import DoctorFailed, InvalidVerdicts, ProcessLost, Stopped, UserError
 
 if TYPE_CHECKING:
     from rlvr.recipe_file import LoadedRecipe
@@ -165,7 +165,7 @@ QUIET = {  # libraries write no progress and notices between the run's own lines
 
 
 def main() -> None:
-    """Run the command line; exits 0 done, 1 a check failed, 2 bad input, 130 interrupted."""
+    """Run the command line; exits 0 done or stopped, 1 a check or a process failed, 2 bad input, 130 interrupted."""
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
     try:
@@ -174,6 +174,12 @@ def main() -> None:
         sys.exit(_fail(_told(error), 2))
     except (DoctorFailed, InvalidVerdicts) as error:
         sys.exit(_fail(_told(error), 1))
+    except ProcessLost as error:
+        sys.exit(_fail(f"{_told(error)}; the same command goes on from the last checkpoint", 1))
+    except Stopped as error:
+        from rlvr.report.escape import visible
+
+        print(visible(f"{error}; the same command goes on"))
 
 
 def _told(error: BaseException) -> str:

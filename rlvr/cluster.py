@@ -8,11 +8,13 @@ from typing import Any
 
 import ray
 from ray._private import ray_constants
+from ray.util.placement_group import PlacementGroup, placement_group, remove_placement_group
+from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from rlvr.errors import RecipeError
 from rlvr.recipe import Recipe
 
-OBJECT_STORE_BYTES = 512 * 2**20  # on one CPU machine: weights and batches of small models
+OBJECT_STORE_BYTES = 2 * 2**30  # on one CPU machine: weights and batches of small models; taken when they are there
 
 
 def check_devices(recipe: Recipe) -> None:
@@ -93,3 +95,23 @@ def _require_gpus(recipe: Recipe) -> None:
 def actor_options(*, gpus: float) -> dict[str, Any]:
     """Return Ray options of one actor; it is never restarted behind our back, since its state would be lost."""
     return {"num_cpus": 1, "num_gpus": gpus, "max_restarts": 0}
+
+
+class RankPlaces:
+    """Starts the actors of all learner ranks, on as few nodes as hold them; called again, it places others anew."""
+
+    def __init__(self, actor: Any, *, count: int, gpus: float) -> None:
+        self.actor, self.count, self.options = actor, count, actor_options(gpus=gpus)
+        self.group: PlacementGroup | None = None
+
+    def __call__(self) -> list[Any]:
+        """Return the actors, which start once there is room for all."""
+        if self.group is not None:  # it would keep the places of those before, also on a node that died
+            remove_placement_group(self.group)
+            self.group = None
+        if self.count == 1 or sum(node["Alive"] for node in ray.nodes()) == 1:
+            return [self.actor.options(**self.options).remote() for _ in range(self.count)]
+        one = {"CPU": self.options["num_cpus"], "GPU": self.options["num_gpus"]}
+        self.group = placement_group([{name: share for name, share in one.items() if share}] * self.count, "PACK")
+        placed = [PlacementGroupSchedulingStrategy(self.group, index) for index in range(self.count)]
+        return [self.actor.options(**self.options, scheduling_strategy=one).remote() for one in placed]

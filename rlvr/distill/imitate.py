@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 
 from rlvr.distill.objective import ImitationObjective
+from rlvr.errors import Stopped
 from rlvr.non_finite import count_non_finite
 from rlvr.ports import Checkpointer, Learner, Tracker
 from rlvr.types import TrainSequence
@@ -51,14 +53,21 @@ async def imitate(
     start: int,
     probe: Callable[[int], Awaitable[float]] | None,
     non_finite: int = 0,
+    stop: asyncio.Event | None = None,
 ) -> int:
     """Take steps `start + 1` to `steps`, each on `batch_at(step)`; returns the step it stopped at.
 
     Every `probe_every` steps `probe` measures sampled accuracy, and the loop stops early once that reaches
     `stop_accuracy`: such training sits at chance and then jumps, so a step count or a loss would stop it anywhere.
     `non_finite` counts the steps just before `start` whose loss or gradient was not finite; it goes into checkpoints.
+    Raises Stopped once `stop` is set and the step at hand is over and kept.
     """
+    kept = start
     for step in range(start + 1, settings.steps + 1):
+        if stop is not None and stop.is_set():
+            if step - 1 > kept:
+                await checkpoints.save(step - 1, {"done": False, "non_finite": non_finite})
+            raise Stopped(f"{settings.stage}: stopped after step {step - 1} of {settings.steps}, which is kept")
         began = time.perf_counter()
         batch = mean_over_batch(batch_at(step))
         rate = cosine_rate(step, settings)
@@ -75,6 +84,7 @@ async def imitate(
             done = accuracy is not None and settings.stop_accuracy is not None and accuracy >= settings.stop_accuracy
             tracker.log(settings.stage, step, metrics)
             await checkpoints.save(step, {"done": done or step == settings.steps, "non_finite": non_finite})
+            kept = step
             if done:
                 return step
         else:

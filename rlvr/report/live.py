@@ -64,7 +64,7 @@ class LiveView:
 
     def stage(self, name: str, total_steps: int) -> None:
         """Start showing a stage of `total_steps` steps; ends the one before."""
-        self._end_stage("done")
+        self._end_stage("done" if name != self._name else "begun again")
         self._name, self._total, self._step = name, total_steps, 0
         self._metrics, self._rewards, self._first = {}, [], None
         self._started = self._printed = self._clock()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -60,6 +61,7 @@ class StageContext:
     train: tuple[Problem, ...]
     heldout: tuple[Problem, ...]
     models: dict[str, str]  # stage -> model path, in the order they were made; "base" first
+    stop: asyncio.Event  # set once the run is asked to stop
 
     @property
     def newest(self) -> str:

@@ -20,6 +20,7 @@ from rlvr.grpo.settings import GrpoSettings, KlSettings
 from rlvr.learner.checkpoints import Checkpoints
 from rlvr.recipe import ColdstartStage, DistillStage, GrpoStage
 from rlvr.stages.context import StageContext, finish_model, prepare, resume
+from rlvr.stages.stop import keeping
 from rlvr.types import Problem, TrainSequence
 
 WARMUP_STEPS = 20  # of imitation
@@ -74,7 +75,7 @@ async def coldstart(ctx: StageContext, stage: ColdstartStage) -> dict[str, Any]:
         probe_every=stage.probe_every,
         stop_accuracy=stage.stop_accuracy,
     )
-    step = await imitate(
+    loop = imitate(
         settings=settings,
         batch_at=batch_at,
         learner=learner,
@@ -83,7 +84,9 @@ async def coldstart(ctx: StageContext, stage: ColdstartStage) -> dict[str, Any]:
         start=state["step"],
         non_finite=state.get("non_finite", 0),
         probe=probe,
+        stop=ctx.stop,
     )
+    step = await keeping(loop, ctx.stop, ctx.name)
     if step == stage.steps:
         ctx.journal.view.message(f"{ctx.name}: took all {step} steps; it was to stop at accuracy {stage.stop_accuracy}")
     return await finish_model(ctx, learner, sampler, step)
@@ -131,8 +134,9 @@ async def grpo(ctx: StageContext, stage: GrpoStage) -> dict[str, Any]:
         checkpoints=checkpoints,
         tracker=ctx.journal,
         score=score,
+        stop=ctx.stop,
     )
-    await loop.run(state)
+    await keeping(loop.run(state), ctx.stop, ctx.name)
     return await finish_model(ctx, learner, sampler, stage.updates)
 
 
@@ -161,7 +165,7 @@ async def distill(ctx: StageContext, stage: DistillStage) -> dict[str, Any]:
         return [rows[i] for i in islice(order, number * stage.batch_size, (number + 1) * stage.batch_size)]
 
     ctx.journal.view.stage(ctx.name, settings.steps)
-    await imitate(
+    loop = imitate(
         settings=settings,
         batch_at=batch_at,
         learner=learner,
@@ -170,7 +174,9 @@ async def distill(ctx: StageContext, stage: DistillStage) -> dict[str, Any]:
         start=state["step"],
         non_finite=state.get("non_finite", 0),
         probe=None,
+        stop=ctx.stop,
     )
+    await keeping(loop, ctx.stop, ctx.name)
     await sampler.update_weights(await learner.weights(), settings.steps)
     return await finish_model(ctx, learner, sampler, settings.steps)
 

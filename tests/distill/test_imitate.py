@@ -1,11 +1,13 @@
 import asyncio
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 
 import pytest
 from fakes import Call, FakeCheckpointer, FakeLearner, FakeTracker
 
 from rlvr.distill.imitate import ImitationSettings, cosine_rate, imitate, mean_over_batch
-from rlvr.types import TrainSequence
+from rlvr.errors import Stopped
+from rlvr.types import TrainSequence, UpdateStats
 
 SETTINGS = ImitationSettings(
     stage="coldstart",
@@ -36,7 +38,13 @@ class Run:
         self.calls.append(("probe", step))
         return self.accuracies[step]
 
-    def go(self, start: int = 0, settings: ImitationSettings = SETTINGS, non_finite: int = 0) -> int:
+    def go(
+        self,
+        start: int = 0,
+        settings: ImitationSettings = SETTINGS,
+        non_finite: int = 0,
+        stop: asyncio.Event | None = None,
+    ) -> int:
         return asyncio.run(
             imitate(
                 settings=settings,
@@ -47,6 +55,7 @@ class Run:
                 start=start,
                 probe=None if self.accuracies is None else self.probe,
                 non_finite=non_finite,
+                stop=stop,
             )
         )
 
@@ -150,3 +159,49 @@ def test_three_steps_in_a_row_that_are_not_finite_stop_it_also_over_a_resume() -
     assert saved == {"step": 4, "done": True, "non_finite": 2}
     with pytest.raises(FloatingPointError, match="step 5"):
         Run(applied=(False,)).go(start=4, non_finite=saved["non_finite"])
+
+
+@dataclass
+class StoppedLearner(FakeLearner):
+    """The signal comes during its update `at`."""
+
+    at: int = 0
+    stop: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def update(
+        self, sequences: Sequence[TrainSequence], objective: object, learning_rate: float, temperature: float
+    ) -> UpdateStats:
+        if self.updates + 1 == self.at:
+            self.stop.set()
+        return await super().update(sequences, objective, learning_rate, temperature)
+
+
+@pytest.mark.parametrize(("at", "saved"), [(1, [1]), (3, [3]), (4, [4]), (6, [4, 6])])
+def test_stopped_it_keeps_the_step_at_hand_and_goes_on_from_there(at: int, saved: list[int]) -> None:
+    whole, run = Run({4: 0.1, 8: 0.2, 10: 0.3}), Run({4: 0.1, 8: 0.2, 10: 0.3})
+    whole.go()
+    run.learner = StoppedLearner(run.calls, at=at)
+    with pytest.raises(Stopped, match=f"^coldstart: stopped after step {at} of 10, which is kept$"):
+        run.go(stop=run.learner.stop)
+    assert [row["step"] for row in run.checkpoints.saved] == saved
+    assert run.checkpoints.saved[-1] == {"step": at, "done": False, "non_finite": 0}
+    run.go(start=at)
+    assert run.learner.batches == whole.learner.batches
+    assert [row[:2] for row in run.tracker.logged] == [row[:2] for row in whole.tracker.logged]
+    assert [call for call in run.calls if call[0] == "probe"] == [call for call in whole.calls if call[0] == "probe"]
+
+
+def test_stopped_during_its_last_step_it_is_done() -> None:
+    run = Run()
+    run.learner = StoppedLearner(run.calls, at=10)
+    assert run.go(stop=run.learner.stop) == 10
+    assert [row["step"] for row in run.checkpoints.saved] == [4, 8, 10]
+
+
+def test_stopped_before_its_first_step_it_keeps_nothing() -> None:
+    run = Run()
+    run.learner = StoppedLearner(run.calls)
+    run.learner.stop.set()
+    with pytest.raises(Stopped, match="after step 4 of 10"):
+        run.go(start=4, stop=run.learner.stop)
+    assert run.checkpoints.saved == []

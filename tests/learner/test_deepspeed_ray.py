@@ -66,11 +66,10 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def new_learner(ranks: int) -> Any:
-    import ray
 
-    from rlvr.learner.ray_learner import RankActor, RayLearner
+    from rlvr.learner.ray_learner import RayLearner, rank_actor
 
-    actor = ray.remote(RankActor).options(num_cpus=1, max_restarts=0)
+    actor = rank_actor()
     return RayLearner(lambda: [actor.remote() for _ in range(ranks)])
 
 

@@ -34,11 +34,10 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture(scope="module")
 def learner(local_ray: None) -> Iterator[Any]:
-    import ray
 
-    from rlvr.learner.ray_learner import RankActor, RayLearner
+    from rlvr.learner.ray_learner import RayLearner, rank_actor
 
-    actor = ray.remote(RankActor).options(num_cpus=1, max_restarts=0)
+    actor = rank_actor()
     made = RayLearner(lambda: [actor.remote()])
     yield made
     made.close()

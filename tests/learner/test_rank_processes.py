@@ -29,9 +29,7 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture
 def actor(local_ray: None) -> Any:
-    import ray
-
-    from rlvr.learner.ray_learner import RankActor
+    from rlvr.learner.ray_learner import RankActor, rank_actor
 
     class Watched(RankActor):
         """Tells which process it is, and which of the objects once noted are still there."""
@@ -49,7 +47,7 @@ def actor(local_ray: None) -> Any:
             kept = [one() for one in getattr(self, "noted", [])]
             return [type(one).__name__ for one in kept if one is not None]
 
-    return ray.remote(Watched).options(num_cpus=1, max_restarts=0)
+    return rank_actor(Watched)
 
 
 @pytest.mark.parametrize("zero_stage", [0, 1, 2, 3])

@@ -78,14 +78,14 @@ def real_rig(path: str, *, dtype: str = "float32") -> Iterator[Rig]:
     """A worker and a learner of the model at `path`, in the Ray of `local_ray`."""
     import ray
 
-    from rlvr.learner.ray_learner import RankActor, RayLearner
+    from rlvr.learner.ray_learner import RayLearner, rank_actor
     from rlvr.rollout.ray_fleet import RayFleet
     from rlvr.rollout.ray_worker import RolloutWorker
 
     chat = make_chat(path)
     settings = engine_settings(path, chat, dtype=dtype)
     worker = ray.remote(RolloutWorker).options(num_cpus=1, max_restarts=0, max_concurrency=1000)
-    rank = ray.remote(RankActor).options(num_cpus=1, max_restarts=0)
+    rank = rank_actor()
     sampler = RayFleet(lambda number: worker.remote(settings, False), 1, chat, max_running=settings.max_running)
     learner = RayLearner(lambda: [rank.remote()])
 
