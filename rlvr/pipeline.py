@@ -29,6 +29,7 @@ from rlvr.recipe_file import LoadedRecipe
 from rlvr.report.html import write_report
 from rlvr.report.live import LiveView
 from rlvr.report.outcome import summary_lines, with_interval
+from rlvr.report.prometheus import serving
 from rlvr.report.run_folder import RunFolder, write_atomic
 from rlvr.stages import STAGES
 from rlvr.stages.context import Journal, StageContext
@@ -73,8 +74,8 @@ def run(loaded: LoadedRecipe, runs_dir: Path) -> Path:
     with run_lock(folder.root):
         _refuse_other_recipe(folder, loaded)
         _describe(folder, loaded)
-        with LiveView() as view:
-            asyncio.run(_stages(recipe, folder, view, train, heldout))
+        with LiveView() as view, serving(recipe.cluster.metrics_port) as endpoint:
+            asyncio.run(_stages(recipe, Journal(folder, view, endpoint), train, heldout))
         write_report(folder)
     print("\n".join(summary_lines(folder)))
     return folder.root
@@ -120,9 +121,8 @@ def _describe(folder: RunFolder, loaded: LoadedRecipe) -> None:
     write_atomic(folder.root / "environment.json", json.dumps(environment, indent=1))
 
 
-async def _stages(
-    recipe: Recipe, folder: RunFolder, view: LiveView, train: tuple[Problem, ...], heldout: tuple[Problem, ...]
-) -> None:
+async def _stages(recipe: Recipe, journal: Journal, train: tuple[Problem, ...], heldout: tuple[Problem, ...]) -> None:
+    folder = journal.folder
     models = {"base": materialise(recipe.model, recipe, folder.root / "base")}
     crew: Crew | None = None
     stop, name = StopSignal(), next(iter(recipe.stages))
@@ -133,12 +133,12 @@ async def _stages(
             if result is None:
                 if crew is None:
                     _start_ray(recipe, stop, name)
-                    crew = Crew(recipe, notice=view.message)
+                    crew = Crew(recipe, notice=journal.view.message)
                 context = StageContext(
                     name=name,
                     recipe=recipe,
                     folder=folder,
-                    journal=Journal(folder, view),
+                    journal=journal,
                     crew=crew,
                     train=train,
                     heldout=heldout,
@@ -180,7 +180,9 @@ def evaluate(loaded: LoadedRecipe, model: str) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         folder = RunFolder(Path(scratch))
         with LiveView() as view:
-            asyncio.run(_stages(recipe.model_copy(update={"stages": EVAL_ONLY}), folder, view, heldout, heldout))
+            asyncio.run(
+                _stages(recipe.model_copy(update={"stages": EVAL_ONLY}), Journal(folder, view), heldout, heldout)
+            )
         summary = summarise(folder.eval_records("eval"))
     print(f"{summary.problems} held-out problems, {summary.samples} samples each, 95% intervals over problems")
     for name, estimate in (

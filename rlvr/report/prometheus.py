@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 from prometheus_client import CollectorRegistry, Gauge, start_http_server
 
@@ -47,3 +48,14 @@ class MetricsEndpoint:
         self.server.shutdown()
         self.server.server_close()
         self.thread.join()
+
+
+@contextmanager
+def serving(port: int | None) -> Iterator[MetricsEndpoint | None]:
+    """Serve while the block runs; nothing where there is no port."""
+    endpoint = None if port is None else MetricsEndpoint(port)
+    try:
+        yield endpoint
+    finally:
+        if endpoint is not None:
+            endpoint.close()

@@ -17,6 +17,7 @@ from rlvr.learner.ray_learner import RayLearner
 from rlvr.ports import Learner
 from rlvr.recipe import Recipe
 from rlvr.report.live import LiveView
+from rlvr.report.prometheus import MetricsEndpoint
 from rlvr.report.run_folder import RunFolder
 from rlvr.rollout.chat import read_template
 from rlvr.rollout.scored import VerifiedSampler
@@ -24,15 +25,17 @@ from rlvr.types import CreditedGroup, Problem, Prompt, TrainSequence
 
 
 class Journal:
-    """The run's tracker: every figure goes to the run folder and to the screen."""
+    """The run's tracker: every figure goes to the run folder, to the screen, and to Prometheus where asked for."""
 
-    def __init__(self, folder: RunFolder, view: LiveView) -> None:
-        self.folder, self.view = folder, view
+    def __init__(self, folder: RunFolder, view: LiveView, endpoint: MetricsEndpoint | None = None) -> None:
+        self.folder, self.view, self.endpoint = folder, view, endpoint
 
     def log(self, stage: str, step: int, metrics: Mapping[str, float]) -> None:
         """Record one step."""
         self.folder.log(stage, step, metrics)
         self.view.step(step, metrics)
+        if self.endpoint is not None:
+            self.endpoint.log(stage, step, metrics)
 
     def write_rollouts(self, stage: str, step: int, groups: Sequence[CreditedGroup]) -> None:
         """Keep every completion of a step."""
