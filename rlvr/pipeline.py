@@ -159,6 +159,7 @@ async def _stages(recipe: Recipe, journal: Journal, train: tuple[Problem, ...], 
         error.add_note(f"the workers' own logs are in {logs_folder()}")
         raise
     finally:
+        stop.closing()
         if crew is not None:
             await crew.close()
 

@@ -35,8 +35,12 @@ class StopSignal:
         asyncio.get_running_loop().remove_signal_handler(signal.SIGTERM)
         self.event.set()
         self.deadline.start()
-        assert self.run is not None  # made inside the run
-        self.run.cancel()
+        if self.run is not None:
+            self.run.cancel()
+
+    def closing(self) -> None:
+        """Let the run end its processes undisturbed: from here on a signal only starts the deadline."""
+        self.run = None
 
     def as_stopped(self, name: str) -> Stopped | None:
         """Return what a cancellation of `name` means where it came of the signal."""

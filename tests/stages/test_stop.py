@@ -65,6 +65,24 @@ def test_what_keeps_nothing_is_cancelled() -> None:
     assert told.startswith("eval: stopped; ")
 
 
+def test_a_signal_while_the_processes_are_ended_lets_them_be_ended() -> None:
+    async def main() -> str:
+        stop = StopSignal()
+        stop.listen()
+        stop.closing()
+        os.kill(os.getpid(), signal.SIGTERM)
+        await stop.event.wait()
+        await asyncio.sleep(0)  # a run that is cancelled would not get past this
+        stop.deadline.cancel()
+        return "ended"
+
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        assert asyncio.run(main()) == "ended"
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 def test_an_interrupt_cancels_the_loop_as_well() -> None:
     ended: list[bool] = []
 
