@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
 import re
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -128,3 +131,14 @@ def test_a_bug_in_one_rank_is_told_as_such(local_ray: None, path: str) -> None:
             await learner.check("after a bug")  # the rank that waits for the other answers
 
     asyncio.run(go())
+
+
+def test_ranks_are_on_one_node_together_and_on_another_after_it_died() -> None:
+    """On a cluster of three nodes on this machine; a process of its own, for its own cluster."""
+    script = Path(__file__).with_name("rank_nodes.py")
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=400)
+    assert done.returncode == 0, done.stderr[-3000:]
+    found = json.loads(done.stdout.splitlines()[-1])
+    (first,), (second,) = set(found["before"]), set(found["after"])
+    assert {first, second} == set(found["nodes"])
+    assert re.match(r"learner rank [01] \(\S+, pid \d+\): node: ", found["lost"])
