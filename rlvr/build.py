@@ -20,6 +20,7 @@ from rlvr.errors import ModelError, RecipeError
 from rlvr.export.fetch import MODELS
 from rlvr.learner.ray_learner import RayLearner, rank_actor
 from rlvr.learner.tiny import build_tiny_model
+from rlvr.ray_calls import RayActor
 from rlvr.recipe import Model, ProblemSet, Recipe
 from rlvr.rewards.compose import RewardVerifier
 from rlvr.rollout.chat import Chat
@@ -222,7 +223,7 @@ class Crew:
             max_concurrency=10_000, **actor_options(gpus=self._gpu_share(float(engine.tensor_parallel)))
         )
         self.fleet = RayFleet(
-            lambda number: actor.remote(settings, gpus),
+            lambda number: RayActor(actor.remote(settings, gpus)),
             engine.workers,
             chat,
             max_running=engine.max_running,

@@ -6,11 +6,36 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
-from ray.exceptions import RayError, RayTaskError
+import ray
+from ray.exceptions import ObjectLostError, RayError, RayTaskError
 
 from rlvr.errors import ProcessLost
 
 Answer = TypeVar("Answer")
+
+
+class SenderLost(ProcessLost):
+    """What a call was to bring along is gone with the process that had it; the actor that was called is well."""
+
+
+class RayActor:
+    """An actor as its caller sees it: calls that end, and an end."""
+
+    def __init__(self, handle: Any) -> None:
+        self.handle = handle
+
+    async def ask(self, method: str, *arguments: Any, what: str, limit_s: float) -> Any:
+        """Return what `method` answers, as `answered` does; cancelled, it is cancelled in the actor as well."""
+        reply = getattr(self.handle, method).remote(*arguments)
+        try:
+            return await answered(reply, what=what, limit_s=limit_s)
+        except asyncio.CancelledError:
+            ray.cancel(reply)
+            raise
+
+    def kill(self) -> None:
+        """End the actor, whatever state it is in."""
+        ray.kill(self.handle)
 
 
 async def answered(reply: Any, *, what: str, limit_s: float) -> Any:
@@ -23,6 +48,8 @@ async def answered(reply: Any, *, what: str, limit_s: float) -> Any:
     except RayTaskError as error:  # the actor lives, and this is its answer
         if isinstance(error.cause, ProcessLost):  # a process below it does not
             raise ProcessLost(f"{what}: {error.cause}") from error
+        if isinstance(error, ObjectLostError):
+            raise SenderLost(f"{what}: what was sent is lost with its sender ({type(error.cause).__name__})") from error
         raise
     except TimeoutError as error:
         raise ProcessLost(f"{what}: no answer within {limit_s:g} s") from error

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from rlvr.rollout.ray_worker import Seat
-from rlvr.rollout.vllm_drawn import Drawn
+from rlvr.rollout.vllm_drawn import Drawn, Loaded
 
 
 class FleetFigures:
@@ -15,19 +15,21 @@ class FleetFigures:
 
     def __init__(self) -> None:
         self.tokens: Counter[int] = Counter()
-        self.paused, self.restarts, self.since = 0.0, 0, time.perf_counter()
+        self.paused, self.weights_bytes = 0.0, 0
+        self.restarts, self.since = 0, time.perf_counter()
 
     def drew(self, worker: int, drawn: Sequence[Drawn]) -> None:
         """Count a finished group."""
         self.tokens[worker] += sum(len(one.token_ids) for one in drawn)
 
-    def loaded(self, paused_s: float) -> None:
+    def loaded(self, loaded: Loaded) -> None:
         """Count a worker's loading of weights."""
-        self.paused += paused_s
+        self.paused += loaded.paused_s
+        self.weights_bytes += loaded.size
 
     def take(self, seats: Sequence[Seat], max_running: int) -> dict[str, float]:
         """Return tokens a second of each engine, engines alive, completions running and queued, the seconds an engine
-        was paused to load weights, and how many workers were started again.
+        was paused to load weights and the bytes it loaded, and how many workers were started again.
         """
         now, restarts = time.perf_counter(), sum(seat.restarts for seat in seats)
         found = {
@@ -37,8 +39,10 @@ class FleetFigures:
             "running": float(sum(min(seat.load, max_running) for seat in seats)),
             "queued": float(sum(max(0, seat.load - max_running) for seat in seats)),
             "seconds_paused": self.paused / len(seats),
+            "weights_bytes": self.weights_bytes / len(seats),
             "restarts": float(restarts - self.restarts),
         }
         self.tokens.clear()
-        self.paused, self.restarts, self.since = 0.0, restarts, now
+        self.paused, self.weights_bytes = 0.0, 0
+        self.restarts, self.since = restarts, now
         return found

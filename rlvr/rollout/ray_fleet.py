@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import replace
 from functools import partial
-from typing import Any
 
 from rlvr.errors import ProcessLost
 from rlvr.ports import Prompts, WeightSource
 from rlvr.rollout.chat import Chat
 from rlvr.rollout.fleet_metrics import FleetFigures
 from rlvr.rollout.merged import merged
-from rlvr.rollout.ray_worker import Seat, Watch
+from rlvr.rollout.newest_weights import NewestWeights
+from rlvr.rollout.ray_worker import Actor, Seat, Watch
 from rlvr.rollout.vllm_drawn import completion, numbered
 from rlvr.types import CompletionGroup, SamplingParams, Ticket
 
@@ -25,7 +24,7 @@ class RayFleet:
 
     def __init__(
         self,
-        spawn: Callable[[int], Any],
+        spawn: Callable[[int], Actor],
         count: int,
         chat: Chat,
         *,
@@ -34,21 +33,20 @@ class RayFleet:
         watch: Watch | None = None,
     ) -> None:
         self.seats = [Seat(number, spawn, notice, watch or Watch()) for number in range(count)]
-        self.chat, self.notice, self.max_running = chat, notice, max_running
+        self.chat, self.max_running = chat, max_running
         self.limit = 2 * max_running  # per worker: enough to keep the engine full while results travel
         self.changed = asyncio.Condition()  # a worker has room, is there again, or is given up
         self.unplaced: set[int] = set()  # tickets taken that no worker has yet, by identity
-        self.loading = asyncio.Lock()  # one update at a time: a worker that starts meanwhile gets the newest
-        self.pushed: tuple[WeightSource, int] | None = None
         self.watching: list[asyncio.Task[None]] = []
         self.figures = FleetFigures()
+        self.newest = NewestWeights(notice, self.figures)
 
     async def start(self) -> None:
         """Start all engines side by side; raises where one does not start."""
         await asyncio.gather(*[seat.start() for seat in self.seats])
         for seat in self.seats:
             seat.ready = True
-        self.watching = [asyncio.create_task(seat.keep(self._join, self._tell)) for seat in self.seats]
+        self.watching = [asyncio.create_task(seat.keep(self.newest.join, self._tell)) for seat in self.seats]
 
     async def sample(self, prompts: Prompts, params: SamplingParams) -> AsyncGenerator[CompletionGroup, None]:
         """Yield groups as they finish; ticket n draws with seed `params.seed + n * group_size`."""
@@ -67,9 +65,12 @@ class RayFleet:
                 task = tasks.create_task(answer(ticket, put))
                 task.add_done_callback(partial(self._placed, ticket))  # also where it is cancelled before it starts
 
-        async with contextlib.aclosing(merged(feed)) as groups:
-            async for group in groups:
-                yield group
+        try:
+            async with contextlib.aclosing(merged(feed)) as groups:
+                async for group in groups:
+                    yield group
+        finally:
+            await self._tell()  # closed half-way it leaves room, for which other streams may wait
 
     def _free(self) -> Seat | None:
         if all(seat.given_up for seat in self.seats):
@@ -106,24 +107,10 @@ class RayFleet:
             self.changed.notify_all()
 
     async def update_weights(self, source: WeightSource, version: int) -> float:
-        """Load new weights into every engine; a worker that fails, or got other bytes than were sent, is replaced."""
-        began = time.perf_counter()
-        async with self.loading:
-            self.pushed = source, version
-            await asyncio.gather(*[self._load(seat) for seat in self.seats if seat.alive])
+        """Load new weights into every engine; a worker that fails at it is replaced. Raises SenderLost."""
+        seconds = await self.newest.push(self.seats, source, version)
         await self._tell()
-        return time.perf_counter() - began
-
-    async def _load(self, seat: Seat) -> None:
-        if self.pushed is not None:
-            with contextlib.suppress(ProcessLost):  # the seat has noted it
-                self.figures.loaded(await seat.load_weights(*self.pushed))
-        else:
-            seat.ready = True  # what it was started with is the newest
-
-    async def _join(self, seat: Seat) -> None:
-        async with self.loading:
-            await self._load(seat)
+        return seconds
 
     def metrics(self) -> dict[str, float]:
         """Return figures since the last call; see `FleetFigures`."""

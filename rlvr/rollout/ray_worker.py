@@ -3,31 +3,34 @@
 A seat outlives its actors. One that dies, or gives no sign of life, is killed with its engine, and its calls raise
 `ProcessLost`; another is started in its place:
 
-    ready --(lost)--> starting --(engine there, newest weights loaded and checked)--> ready
-                         +--(lost `MOST_DEATHS` times without one group in between)--> given up
+    ready --(lost)--> placed --> started --(newest weights loaded and checked)--> ready
+                        +--(lost `MOST_DEATHS` times without one group in between)--> given up
+
+Where the cluster has no room for it, or the newest weights are lost with their sender, it waits; the others work on.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import os
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import ray
 from ray.exceptions import RayTaskError
 
 from rlvr.errors import ProcessLost
 from rlvr.ports import WeightSource
-from rlvr.ray_calls import answered, summary
+from rlvr.ray_calls import SenderLost, summary
 from rlvr.rollout.engine_settings import EngineSettings
-from rlvr.rollout.vllm_drawn import Drawn
+from rlvr.rollout.vllm_drawn import Drawn, Loaded
 from rlvr.types import SamplingParams
 
 MOST_DEATHS = 3  # in a row; one more would most likely die as well
-START_LIMIT_S = 1800.0  # weights from a slow disk, graphs compiled
+START_LIMIT_S = 1800.0  # for a place, and for weights from a slow disk and graphs compiled
 SAMPLE_LIMIT_S = 4 * 3600.0  # of one group; a worker that hangs is noticed long before by its silence
 LOAD_LIMIT_S = 900.0
 STOP_S = 15.0  # an engine that has not stopped by then is killed with its actor
@@ -39,20 +42,23 @@ class RolloutWorker:
     def __init__(self, settings: EngineSettings, gpus: bool) -> None:
         self.settings, self.gpus = settings, gpus
 
-    async def start(self) -> str:
-        """Start the engine, which takes seconds to minutes; returns the node and the process it is in."""
+    async def place(self) -> str:
+        """Return the node and the process that this is in."""
+        return f"{ray.util.get_node_ip_address()}, pid {os.getpid()}"
+
+    async def start(self) -> None:
+        """Start the engine, which takes seconds to minutes."""
         from rlvr.rollout.vllm_engine import VllmEngine
 
         self.engine = VllmEngine(self.settings, gpus=self.gpus)
         await self.engine.prepare()
-        return f"{ray.util.get_node_ip_address()}, pid {os.getpid()}"
 
     async def sample(self, token_ids: tuple[int, ...], params: SamplingParams) -> tuple[Drawn, ...]:
         """Draw a group of completions; cancelled, it leaves the engine."""
         return await self.engine.sample(token_ids, params)
 
-    async def update_weights(self, version: int, *buckets: Any) -> tuple[int, int, float]:
-        """Load weights; returns the CRCs of what came to this node and to the engine, and the seconds it was paused."""
+    async def update_weights(self, version: int, *buckets: Any) -> Loaded:
+        """Load weights."""
         return await self.engine.update_weights(buckets, version)
 
     async def ping(self) -> int:
@@ -76,12 +82,25 @@ class Watch:
     limit_s: float = 120.0
 
 
+class Actor(Protocol):
+    """What a seat needs of who sits there (`RayActor` of a `RolloutWorker`)."""
+
+    async def ask(self, method: str, *arguments: Any, what: str, limit_s: float) -> Any:
+        """Return what a method answers; raises ProcessLost, beginning with `what`, where there is no answer."""
+        ...
+
+    def kill(self) -> None:
+        """End it; its engine's processes die with it (see `vllm_worker.die_with_parent`)."""
+        ...
+
+
 class Seat:
     """A place for a worker, by its number, and how the fleet talks to who sits there."""
 
-    def __init__(self, number: int, spawn: Callable[[int], Any], notice: Callable[[str], None], watch: Watch) -> None:
+    def __init__(self, number: int, spawn: Callable[[int], Actor], notice: Callable[[str], None], watch: Watch) -> None:
         self.number, self.spawn, self.notice, self.watch = number, spawn, notice, watch
-        self.where, self.actor = "not started", None
+        self.where = "not placed"
+        self.actor: Actor | None = None
         self.alive = False  # its engine is there
         self.ready = False  # and has the newest weights
         self.given_up = ""  # why
@@ -96,25 +115,32 @@ class Seat:
         """How messages call it."""
         return f"worker {self.number} ({self.where})"
 
-    async def start(self) -> None:
-        """Start an actor with its engine."""
-        self.load, self.ready = 0, False
+    async def start(self, place_limit_s: float = START_LIMIT_S) -> None:
+        """Start an actor with its engine, once there is room in the cluster."""
+        self.load, self.ready, self.where = 0, False, "not placed"
         self.lost.clear()
         self.actor = self.spawn(self.number)
-        self.where = await self._ask("start", "starting its engine", START_LIMIT_S)
+        self.where = await self._ask("place", "waiting for a place", place_limit_s)
+        await self._ask("start", "starting its engine", START_LIMIT_S)
         self.alive = True
 
     async def keep(self, join: Callable[[Seat], Awaitable[None]], tell: Callable[[], Awaitable[None]]) -> None:
         """Watch the worker, and start another one where it is lost, until it is given up."""
-        while not self.given_up:
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self.lost.wait(), self.watch.every_s)
-            if self.lost.is_set():
-                await self._replace(join)
-                await tell()
-            elif not self.loading:
-                with contextlib.suppress(ProcessLost):  # it is noted, and the next round replaces it
-                    await self._ask("ping", "asked for a sign of life", self.watch.limit_s)
+        try:
+            while not self.given_up:
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self.lost.wait(), self.watch.every_s)
+                if self.lost.is_set():
+                    await self._replace(join)
+                    await tell()
+                elif not self.loading:
+                    with contextlib.suppress(ProcessLost):  # it is noted, and the next round replaces it
+                        await self._ask_or_lose("ping", "asked for a sign of life", self.watch.limit_s)
+        except Exception as error:  # noqa: BLE001 - of a seat that nobody watches any more tickets would wait for ever
+            self.alive = self.ready = False
+            self.given_up = f"{self.name}: {type(error).__name__}: {error}"
+            self.notice(f"{self.given_up}; it is not watched any more, so it is given up")
+            await tell()
 
     async def _replace(self, join: Callable[[Seat], Awaitable[None]]) -> None:
         if self.deaths >= MOST_DEATHS:
@@ -124,7 +150,7 @@ class Seat:
         self.notice(f"{self.reason}; its tickets go to others, and another is started in its place")
         self.restarts += 1
         try:
-            await self.start()
+            await self.start(place_limit_s=math.inf)  # room may come later, as with a node that is repaired
             await join(self)
         except ProcessLost:  # it is noted, and the next round goes on from there
             return
@@ -150,43 +176,55 @@ class Seat:
                 self.load -= size
 
     async def sample(self, number: int, token_ids: tuple[int, ...], params: SamplingParams) -> tuple[Drawn, ...]:
-        """Draw the completions of ticket `number`."""
+        """Draw the completions of ticket `number`; what the engine's own code raises is raised."""
         drawn: tuple[Drawn, ...] = await self._ask("sample", f"ticket {number}", SAMPLE_LIMIT_S, token_ids, params)
         self.deaths = 0
         return drawn
 
-    async def load_weights(self, source: WeightSource, version: int) -> float:
-        """Load weights, check that they arrived, and be ready; returns the seconds in which the engine was paused."""
+    async def load_weights(self, source: WeightSource, version: int) -> Loaded:
+        """Load weights, and be ready.
+
+        A worker that fails at it, or is interrupted, is lost: nobody knows what it holds. Raises SenderLost, with the
+        worker and its weights as they were, where `source` is gone.
+        """
         what, actor, self.loading = f"loading weights of version {version}", self.actor, True
         try:
-            sent, received, paused = await self._ask("update_weights", what, LOAD_LIMIT_S, version, *source.buckets)
+            loaded: Loaded = await self._ask_or_lose("update_weights", what, LOAD_LIMIT_S, version, *source.buckets)
+        except asyncio.CancelledError:
+            self.lose(f"{self.name}: {what}: interrupted", actor)
+            raise
         finally:
             self.loading = False
-        if sent != received:
-            wrong = f"{self.name}: {what}: crc {received:x} arrived of {sent:x}"
-            self.lose(wrong, actor)
-            raise ProcessLost(wrong)
         self.ready = True
-        return float(paused)
+        return loaded
 
     async def _ask(self, method: str, what: str, limit_s: float, *arguments: Any) -> Any:
         actor = self.actor
-        reply = getattr(actor, method).remote(*arguments)
+        assert actor is not None
         try:
-            return await answered(reply, what=f"{self.name}: {what}", limit_s=limit_s)
-        except asyncio.CancelledError:
-            ray.cancel(reply)  # a call that nobody waits for any more must not go on in the engine
+            return await actor.ask(method, *arguments, what=f"{self.name}: {what}", limit_s=limit_s)
+        except SenderLost:
             raise
         except ProcessLost as error:
             self.lose(str(error), actor)
             raise
 
+    async def _ask_or_lose(self, method: str, what: str, limit_s: float, *arguments: Any) -> Any:
+        """Ask for what a worker that goes on must be able to do: one that raises is lost too."""
+        actor = self.actor
+        try:
+            return await self._ask(method, what, limit_s, *arguments)
+        except RayTaskError as error:
+            reason = f"{self.name}: {what}: {summary(error)}"
+            self.lose(reason, actor)
+            raise ProcessLost(reason) from error
+
     async def stop(self) -> None:
         """Ask the engine to end its processes."""
         if self.actor is not None:
-            await answered(self.actor.stop.remote(), what=self.name, limit_s=STOP_S)
+            await self.actor.ask("stop", what=self.name, limit_s=STOP_S)
 
     def kill(self) -> None:
-        """End the actor; its engine's processes die with it (see `vllm_worker.die_with_parent`)."""
+        """End the actor and its engine."""
         if self.actor is not None:
-            ray.kill(self.actor)
+            self.actor.kill()

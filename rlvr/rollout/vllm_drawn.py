@@ -24,6 +24,14 @@ class Drawn:
     routed_experts: bytes = b""  # as in `Completion`
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loaded:
+    """What came of loading weights into an engine."""
+
+    size: int  # bytes
+    paused_s: float  # how long the engine stood still
+
+
 def read_drawn(output: Any, *, routing_replay: bool) -> Drawn:
     """Return what a `CompletionOutput` says; raises where it did not end by itself or lacks the experts asked for."""
     if output.finish_reason not in FINISHES:

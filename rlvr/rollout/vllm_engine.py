@@ -10,7 +10,7 @@ from typing import Any
 from rlvr.errors import ProcessLost
 from rlvr.rollout.engine_settings import EngineSettings, prepare_environment
 from rlvr.rollout.shared_bytes import SharedBytes
-from rlvr.rollout.vllm_drawn import Drawn, read_drawn
+from rlvr.rollout.vllm_drawn import Drawn, Loaded, read_drawn
 from rlvr.types import SamplingParams
 
 
@@ -86,23 +86,22 @@ class VllmEngine:
         """How many groups are under way."""
         return int(self.engine.output_processor.get_num_unfinished_requests())
 
-    async def update_weights(self, buckets: Sequence[tuple[list[Any], Any]], version: int) -> tuple[int, int, float]:
-        """Replace all weights and drop the prefix cache, with completions under way going on under the new ones.
-
-        Returns the CRC of the bytes that were to arrive, that of what the engine has, and the seconds it was paused.
-        """
-        sent = self.shared.write([part for _, parts in buckets for part in parts])
+    async def update_weights(self, buckets: Sequence[tuple[list[Any], Any]], version: int) -> Loaded:
+        """Replace all weights, checked before the engine is paused; what is under way goes on under the new ones."""
+        parts = [memoryview(part) for _, parts in buckets for part in parts]
+        sent = self.shared.write(parts)
         manifests = [manifest for manifest, _ in buckets]
         with _alive():
             replies = await self.engine.collective_rpc("rlvr_receive", args=(self.shared.path, manifests))
-            if len(set(replies)) != 1:
-                raise RuntimeError(f"the engine's ranks received different weights: crc {replies}")
+            if set(replies) != {sent}:
+                raise RuntimeError(f"other weights arrived than were sent: crc {replies}, not {sent}")
             began = time.perf_counter()
             await self.engine.pause_generation(mode="keep", clear_cache=True)
             await self.engine.collective_rpc("rlvr_load", args=(version,))
             await self.engine.update_weight_version(str(await self.ping()))
             await self.engine.resume_generation()
-        return sent, replies[0], time.perf_counter() - began
+        size = sum(part.nbytes for part in parts)
+        return Loaded(size=size, paused_s=time.perf_counter() - began)
 
     async def ping(self) -> int:
         """Return the version of the weights, which the engine's own process says."""

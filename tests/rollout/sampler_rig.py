@@ -39,6 +39,7 @@ class Rig:
     chat: Chat
     learner: Any
     loop: asyncio.Runner
+    path: str = ""  # of the model that the learner started from
 
     def draw(self, prompts: Sequence[Prompt], params: SamplingParams = PARAMS) -> list[CompletionGroup]:
         async def all_groups() -> list[CompletionGroup]:
@@ -79,6 +80,7 @@ def real_rig(path: str, *, dtype: str = "float32") -> Iterator[Rig]:
     import ray
 
     from rlvr.learner.ray_learner import RayLearner, rank_actor
+    from rlvr.ray_calls import RayActor
     from rlvr.rollout.ray_fleet import RayFleet
     from rlvr.rollout.ray_worker import RolloutWorker
 
@@ -86,7 +88,9 @@ def real_rig(path: str, *, dtype: str = "float32") -> Iterator[Rig]:
     settings = engine_settings(path, chat, dtype=dtype)
     worker = ray.remote(RolloutWorker).options(num_cpus=1, max_restarts=0, max_concurrency=1000)
     rank = rank_actor()
-    sampler = RayFleet(lambda number: worker.remote(settings, False), 1, chat, max_running=settings.max_running)
+    sampler = RayFleet(
+        lambda number: RayActor(worker.remote(settings, False)), 1, chat, max_running=settings.max_running
+    )
     learner = RayLearner(lambda: [rank.remote()])
 
     async def start() -> None:
@@ -94,7 +98,7 @@ def real_rig(path: str, *, dtype: str = "float32") -> Iterator[Rig]:
 
     with asyncio.Runner() as loop:
         loop.run(start())
-        yield Rig(sampler=sampler, chat=chat, learner=learner, loop=loop)
+        yield Rig(sampler=sampler, chat=chat, learner=learner, loop=loop, path=path)
         loop.run(sampler.close())
         learner.close()
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import psutil
 import pytest
+from fakes import FakeWeights
 from sampler_rig import engine_settings
 from tiny_chat import make_chat, write_tiny
 
@@ -20,7 +21,8 @@ from rlvr.types import CompletionGroup, Problem, SamplingParams, Ticket
 
 pytestmark = pytest.mark.slow
 PARAMS = SamplingParams(group_size=4, max_tokens=100, temperature=1.0, seed=3)
-PATIENCE_S = 120
+PATIENCE_S = 240
+VERSION = 7
 
 
 @dataclass
@@ -38,6 +40,10 @@ class Fleet:
         (engine,) = [child.pid for child in psutil.Process(actor).children() if "EngineCore" in child.name()]
         return actor, engine
 
+    async def tickets_to_come(self, count: int) -> AsyncIterator[Ticket]:
+        for ticket in self.tickets(count):
+            yield ticket
+
     def tickets(self, count: int) -> list[Ticket]:
         problems = [Problem(id=f"{a}+2", question=f"{a}+2", answer="1") for a in range(count)]
         return [Ticket(number=number, prompt=self.chat.prompt(one)) for number, one in enumerate(problems)]
@@ -47,6 +53,7 @@ class Fleet:
 def fleet(tmp_path_factory: pytest.TempPathFactory, local_ray: None) -> Iterator[Fleet]:
     import ray
 
+    from rlvr.ray_calls import RayActor
     from rlvr.rollout.ray_fleet import RayFleet
     from rlvr.rollout.ray_worker import RolloutWorker
 
@@ -55,17 +62,35 @@ def fleet(tmp_path_factory: pytest.TempPathFactory, local_ray: None) -> Iterator
     settings = engine_settings(path, chat)
     worker = ray.remote(RolloutWorker).options(num_cpus=1, max_restarts=0, max_concurrency=1000)
     sampler = RayFleet(
-        lambda number: worker.remote(settings, False),
+        lambda number: RayActor(worker.remote(settings, False)),
         2,
         chat,
         max_running=settings.max_running,
         notice=said.append,
-        watch=Watch(every_s=0.5, limit_s=10),
+        watch=Watch(every_s=0.5, limit_s=15),
     )
     with asyncio.Runner() as loop:
         loop.run(sampler.start())
-        yield Fleet(sampler=sampler, said=said, chat=chat, loop=loop)
+        fleet = Fleet(sampler=sampler, said=said, chat=chat, loop=loop)
+        before = loop.run(drawn(fleet, fleet.tickets_to_come(4)))
+        loop.run(sampler.update_weights(other_weights(path), VERSION))
+        assert loop.run(drawn(fleet, fleet.tickets_to_come(4))) != before  # so tokens tell whose weights drew them
+        yield fleet
         loop.run(sampler.close())
+
+
+def other_weights(path: str) -> FakeWeights:
+    """Weights that this process keeps, not those of the folder that an engine starts with."""
+    import ray
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    from rlvr.learner.buckets import pack_buckets
+
+    model = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32)
+    for parameter in model.parameters():
+        parameter.data += 0.05 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1))
+    return FakeWeights(buckets=tuple(ray.put(bucket) for bucket in pack_buckets(model.state_dict().items())))
 
 
 async def until(true: Callable[[], bool]) -> None:
@@ -128,12 +153,12 @@ def test_tickets_of_a_lost_worker_are_answered_by_others_and_it_comes_back(fleet
     assert line.startswith("worker 0 (")
     assert "; its tickets go to others, and another is started in its place" in line
     assert fleet.pids(0) != pids
-    assert fleet.loop.run(ray_get(seat.actor.ping)) == 0
+    assert fleet.loop.run(ray_get(seat.actor.handle.ping)) == VERSION
     figures = fleet.sampler.metrics()
     assert (figures["restarts"], figures["engines_alive"], figures["running"]) == (1, 2, 0)
     assert seat.deaths <= 1 < MOST_DEATHS
     assert ray.is_initialized()
-    assert fleet.loop.run(drawn(fleet, prompts)) == wanted  # the new worker takes part, with the same weights
+    assert fleet.loop.run(drawn(fleet, prompts)) == wanted  # the new worker takes part, with the weights pushed
 
 
 async def ray_get(method: Any) -> Any:
@@ -148,7 +173,7 @@ def test_a_closed_stream_leaves_the_engines(fleet: Fleet) -> None:
         assert [seat.load for seat in fleet.sampler.seats] == [0, 0]
 
     fleet.loop.run(begin_and_close())
-    running = [fleet.loop.run(ray_get(seat.actor.requests_running)) for seat in fleet.sampler.seats]
+    running = [fleet.loop.run(ray_get(seat.actor.handle.requests_running)) for seat in fleet.sampler.seats]
     assert running == [0, 0]
 
 
