@@ -1,9 +1,10 @@
-"""Killed twice and resumed, or never measured on the way, a run ends as the undisturbed one does, bit for bit."""
+"""Killed, stopped, with its learner killed, or never measured on the way, a run ends as undisturbed, bit for bit."""
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from rlvr.report.run_folder import RunFolder
@@ -19,6 +21,8 @@ pytestmark = pytest.mark.slow
 RECIPE = Path(__file__).parent / "resume.yaml"
 PATIENCE_S = 500
 UPDATES, KILLED_AT, LEAST_TRAINED = 20, (7, 13), 12
+LEARNER_KILLED_AT = (8, 15)
+STOP_S = 30
 MEASURED_AT = [6, 12, 18]
 TIMED = ("seconds", "tokens_per_s", "time", "engine_")  # how metrics that a clock makes begin
 
@@ -37,15 +41,48 @@ def finish(process: subprocess.Popen[str]) -> str:
     return output
 
 
-def kill_after(step: int, process: subprocess.Popen[str], folder: RunFolder) -> None:
-    """SIGKILL the driver once it has logged a step of GRPO."""
+def wait_for(stage: str, step: int, process: subprocess.Popen[str], folder: RunFolder) -> None:
+    """Wait until a run has logged a step."""
     deadline = time.monotonic() + PATIENCE_S
-    while not any(row["stage"] == "grpo" and row["step"] >= step for row in folder.metrics()):
+    while not any(row["stage"] == stage and row["step"] >= step for row in folder.metrics()):
         assert process.poll() is None, process.communicate()[0][-4000:]
         assert time.monotonic() < deadline
         time.sleep(0.01)
+
+
+def kill_after(step: int, process: subprocess.Popen[str], folder: RunFolder) -> None:
+    """SIGKILL the driver once it has logged a step of GRPO."""
+    wait_for("grpo", step, process, folder)
     process.send_signal(signal.SIGKILL)
     process.communicate()
+
+
+def stop_after(stage: str, step: int, process: subprocess.Popen[str], folder: RunFolder) -> int:
+    """SIGTERM the driver once it has logged a step: it ends in time, its processes with it; returns the step kept."""
+    wait_for(stage, step, process, folder)
+    family = psutil.Process(process.pid).children(recursive=True)
+    process.send_signal(signal.SIGTERM)
+    began = time.monotonic()
+    output = finish(process)
+    assert time.monotonic() - began < STOP_S
+    _, alive = psutil.wait_procs(family, timeout=30)
+    assert not alive, [one.cmdline()[:3] for one in alive]
+    told = re.fullmatch(
+        rf"{stage}: stopped after \w+ (\d+) of \d+, which is kept; the same command goes on", output.splitlines()[-1]
+    )
+    assert told, output[-4000:]
+    kept = int(told[1])
+    assert (folder.stage(stage) / "checkpoints" / "latest").read_text() == f"step-{kept:06d}"
+    assert max(row["step"] for row in folder.metrics() if row["stage"] == stage) == kept
+    return kept
+
+
+def kill_learner_after(step: int, process: subprocess.Popen[str], folder: RunFolder) -> None:
+    """SIGKILL the learner's rank once a step of GRPO is logged; the driver is left alone."""
+    wait_for("grpo", step, process, folder)
+    family = psutil.Process(process.pid).children(recursive=True)
+    (rank,) = [one for one in family if one.is_running() and "RankActor" in "".join(one.cmdline())]
+    rank.kill()
 
 
 def untimed(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -80,6 +117,23 @@ def test_killed_and_resumed_it_ends_bit_for_bit_the_same(through: RunFolder, tmp
     trained = [row for row in rows if row["stage"] == "grpo" and row.get("grad_norm", 0.0) > 0]
     assert len(trained) >= LEAST_TRAINED  # weights moved, so equality says something
     same_rollouts_and_weights(resumed, through)
+
+
+def test_stopped_and_its_learner_killed_it_ends_bit_for_bit_the_same(through: RunFolder, tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "resume")
+    kept = stop_after("coldstart", 45, launch(tmp_path), folder)  # 40 and 80 have a checkpoint of their own
+    assert kept % 40
+    kept = stop_after("grpo", 4, launch(tmp_path), folder)
+    process = launch(tmp_path)
+    for step in LEARNER_KILLED_AT:
+        kill_learner_after(step, process, folder)
+    output = finish(process)
+    assert f"grpo: goes on after step {kept}" in output
+    again = r"^grpo: learner rank 0 \(127\.0\.0\.1, pid \d+\): .*; the learner is started again from step-0000"
+    assert len(re.findall(again, output, re.MULTILINE)) == len(LEARNER_KILLED_AT)
+
+    assert untimed(list(folder.metrics())) == untimed(list(through.metrics()))
+    same_rollouts_and_weights(folder, through)
 
 
 def test_measuring_on_the_way_changes_nothing(through: RunFolder, tmp_path: Path) -> None:
