@@ -32,7 +32,7 @@ from rlvr.estimates import Estimate, summarise
 from rlvr.report.run_folder import RunFolder
 
 KINDS = {"RolloutWorker": "rollout worker", "EngineCore": "engine", "RankActor": "learner rank"}
-UPDATE_S = 5.0  # of the run, with everything that is killed on the way; decides how many updates are asked for
+UPDATE_S = 1.0  # of the run, with everything that is killed on the way; decides how many updates are asked for
 
 
 def kind_of(process: psutil.Process) -> str | None:
