@@ -75,8 +75,9 @@ async def watched(
 
 
 def summary(error: Exception) -> str:
-    """What happened stands in the first line of Ray's errors, why in the last."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [""]
+    """What happened stands in the first line of Ray's errors, why in the last, before a list of causes there may be."""
+    told = str(error).partition(" Some common causes include:")[0]
+    lines = [line.strip() for line in told.splitlines() if line.strip()] or [""]
     return f"{type(error).__name__}: {lines[0]}" + (f" .. {lines[-1]}" if len(lines) > 1 else "")
 
 
