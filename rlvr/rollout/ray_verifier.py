@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import ray
-from ray.exceptions import RayError, RayTaskError
+from ray.exceptions import RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from rlvr.errors import ProcessLost
 from rlvr.ports import Verifier
+from rlvr.ray_calls import answered
 from rlvr.types import Completion, Problem, Verdict
 
 START_LIMIT_S = 180.0
@@ -60,10 +61,6 @@ class _Member:
     load: int = 0
 
 
-class _Lost(Exception):
-    """An actor did not answer; the message names its node and the problem."""
-
-
 class RayVerifier:
     """Sends each completion to the least loaded node; for one asyncio loop.
 
@@ -96,9 +93,8 @@ class RayVerifier:
         for task in self._starting:
             task.cancel()
         members = list(self._members.values())
-        closing = asyncio.gather(*[_awaited(one.actor.close.remote()) for one in members], return_exceptions=True)
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(closing, STOP_S)
+        closing = [answered(one.actor.close.remote(), what=one.name, limit_s=STOP_S) for one in members]
+        await asyncio.gather(*closing, return_exceptions=True)
         for member in members:
             ray.kill(member.actor)
         self._members.clear()
@@ -113,7 +109,7 @@ class RayVerifier:
                 return _invalid("; ".join([*faults, "the verifier is closed" if self._closed else self._fault]))
             try:
                 return await self._ask(member, problem, completion, prefill)
-            except _Lost as error:
+            except ProcessLost as error:
                 faults.append(str(error))
                 tried.add(member.node)
                 await self._replace(member)
@@ -125,15 +121,11 @@ class RayVerifier:
 
     async def _ask(self, member: _Member, problem: Problem, completion: Completion, prefill: str) -> Verdict:
         what = f"node {member.name}: problem {problem.id}"
+        reply = member.actor.verify.remote(problem, completion, prefill)
         try:
-            reply = member.actor.verify.remote(problem, completion, prefill)
-            verdict: Verdict = await asyncio.wait_for(_awaited(reply), self._limit_s)
-        except TimeoutError as error:
-            raise _Lost(f"{what}: no verdict within {self._limit_s:g} s") from error
+            verdict: Verdict = await answered(reply, what=what, limit_s=self._limit_s)
         except RayTaskError as error:  # the verifier itself raised: it would elsewhere
             return _invalid(f"{what}: {error}")
-        except RayError as error:
-            raise _Lost(f"{what}: {_summary(error)}") from error
         return verdict
 
     async def _take(self, tried: set[str]) -> _Member | None:
@@ -189,27 +181,16 @@ class RayVerifier:
         return _Member(node, name, actor.remote(self._factory))
 
     async def _start(self, member: _Member) -> None:
+        what = f"node {member.name}: the verifier did not start"
         try:
-            await asyncio.wait_for(_awaited(member.actor.ready.remote()), START_LIMIT_S)
+            await answered(member.actor.ready.remote(), what=what, limit_s=START_LIMIT_S)
             member.ready = True
-        except TimeoutError:
-            self._fault = f"node {member.name}: the verifier did not start within {START_LIMIT_S:g} s"
-        except RayError as error:
-            self._fault = f"node {member.name}: the verifier did not start: {_summary(error)}"
+        except ProcessLost as error:
+            self._fault = str(error)
         if not member.ready and self._members.get(member.node) is member:
             del self._members[member.node]
             ray.kill(member.actor)
         await self._tell_all()
-
-
-async def _awaited(reply: Any) -> Any:
-    return await reply
-
-
-def _summary(error: Exception) -> str:
-    """What happened stands in the first line of Ray's errors, why in the last."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [""]
-    return f"{type(error).__name__}: {lines[0]}" + (f" .. {lines[-1]}" if len(lines) > 1 else "")
 
 
 def _invalid(detail: str) -> Verdict:

@@ -32,6 +32,7 @@ class FakeActor:
     cancelled: list[int] = field(default_factory=list)
     waiting: dict[asyncio.Future[Any], str] = field(default_factory=dict)
     killed: bool = False
+    lingers: bool = False  # killed, its calls go on until it is buried
 
     async def ask(self, method: str, *arguments: Any, what: str, limit_s: float) -> Any:
         self.calls.append((method, *arguments))
@@ -80,6 +81,11 @@ class FakeActor:
 
     def kill(self) -> None:
         self.killed = True
+        if not self.lingers:
+            self.bury()
+
+    def bury(self) -> None:
+        """Let its calls end."""
         self.sampling.clear()
         for future, what in self.waiting.items():
             if not future.done():

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -197,3 +201,16 @@ def test_tickets_to_come_are_taken_when_there_is_room(fleet: Fleet) -> None:
     assert len({group.ticket for group in found}) == 20
     room = 2 * 2 * fleet.sampler.max_running // PARAMS.group_size
     assert 20 <= len(taken) <= 20 + room + 1
+
+
+def test_a_node_that_dies_costs_no_ticket_and_its_worker_waits_for_another_node() -> None:
+    """Three nodes on this machine with a worker each; a process of its own, for its own cluster."""
+    script = Path(__file__).with_name("three_engine_nodes.py")
+    path = os.pathsep.join([str(script.parents[1]), os.environ.get("PYTHONPATH", "")])
+    environment = {**os.environ, "PYTHONPATH": path}
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=500, env=environment)
+    assert done.returncode == 0, done.stderr[-3000:]
+    found = json.loads(done.stdout.splitlines()[-1])
+    (line,) = found.pop("said")
+    assert "; its tickets go to others, and another is started in its place" in line
+    assert found == {"answered": 60, "as undisturbed": True, "alive without it": 2, "with another node": True}

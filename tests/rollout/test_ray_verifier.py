@@ -184,7 +184,7 @@ async def awaited(reply: Any) -> Any:
 def test_a_verdict_that_never_comes_names_node_and_problem(spread: Any, loop: asyncio.Runner) -> None:
     (verdict,) = loop.run(judge(spread(Located, limit_s=1.0), [case("7", "hang", "slow")]))
     assert verdict.status == "invalid"
-    assert verdict.detail.count("problem slow: no verdict within 1 s") == 2
+    assert verdict.detail.count("problem slow: no answer within 1 s") == 2
 
 
 @pytest.mark.slow
