@@ -17,6 +17,7 @@ def local_ray() -> Iterator[None]:
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     ray.init(
+        address="local",  # whatever Ray runs here already
         num_cpus=4,
         include_dashboard=False,
         object_store_memory=200 * 2**20,

@@ -96,9 +96,10 @@ class VllmEngine:
             if set(replies) != {sent}:
                 raise RuntimeError(f"other weights arrived than were sent: crc {replies}, not {sent}")
             began = time.perf_counter()
-            await self.engine.pause_generation(mode="keep", clear_cache=True)
-            await self.engine.collective_rpc("rlvr_load", args=(version,))
-            await self.engine.update_weight_version(str(await self.ping()))
+            # Not `pause_generation`, which sleeps 20 ms afterwards: as long as a small model takes to load.
+            await self.engine.engine_core.pause_scheduler_async(mode="keep", clear_cache=True)
+            loaded = await self.engine.collective_rpc("rlvr_load", args=(version,))
+            await self.engine.update_weight_version(str(min(loaded)))
             await self.engine.resume_generation()
         size = sum(part.nbytes for part in parts)
         return Loaded(size=size, paused_s=time.perf_counter() - began)

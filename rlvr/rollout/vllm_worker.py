@@ -80,8 +80,8 @@ class WeightReceiver:
             self._rlvr_tensors.append((name, part.view(kind).reshape(shape)))
         return zlib.crc32(memoryview(memory)[:end])
 
-    def rlvr_load(self, version: int) -> None:
-        """Load what was received last, as `version`.
+    def rlvr_load(self, version: int) -> int:
+        """Load what was received last, as `version`, and return that.
 
         The engine loads layer by layer and re-runs its post-processing, which it does over a complete set of weights.
         """
@@ -90,6 +90,7 @@ class WeightReceiver:
         forget_packed_experts(self.get_model())  # type: ignore[attr-defined]
         self.reload_weights(weights_iterator=iter(tensors))  # type: ignore[attr-defined]  # the worker's own method
         self._rlvr_version = version
+        return self.rlvr_version()
 
     def rlvr_version(self) -> int:
         """Return the version loaded last, 0 where the engine has what it was started with."""
