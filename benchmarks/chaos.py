@@ -85,13 +85,14 @@ def disturbed(folder: Path, told: dict[str, Any], given: argparse.Namespace) -> 
     return process.returncode, killed, folder.with_suffix(".log").read_text()
 
 
-def ledger(folder: RunFolder, updates: int) -> tuple[int, list[int], list[int]]:
-    """Return how many tickets were issued, and which of them no update or several updates were given."""
-    seen: Counter[int] = Counter()
+def ledger(folder: RunFolder, updates: int, group_size: int) -> tuple[int, list[int], list[int]]:
+    """Return how many tickets were issued, and of which no completion, or more than a group's, is in the updates."""
+    rows: Counter[int] = Counter()
     for step in range(1, updates + 1):
-        seen.update({row["ticket"] for row in folder.rollouts("grpo", step)})
+        rows.update(row["ticket"] for row in folder.rollouts("grpo", step))
+    seen = {ticket: count / group_size for ticket, count in rows.items()}
     issued = int(max(row["prompts_issued"] for row in folder.metrics() if row["stage"] == "grpo"))
-    lost = [ticket for ticket in range(issued) if ticket not in seen]
+    lost = [ticket for ticket in range(issued) if seen.get(ticket, 0) < 1]
     return issued, lost, [ticket for ticket, count in seen.items() if count > 1]
 
 
@@ -123,13 +124,13 @@ def main() -> None:
         Row(
             what=f"{updates} updates with a SIGKILL every {given.every:.0f} s",
             figure=f"exit code {code} after {minutes:.1f} min",
-            bar="ends by itself",
-            reached=code == 0,
+            bar="ends by itself, after as long as asked for, every kind killed",
+            reached=code == 0 and minutes >= given.minutes and len(killed) == len(KINDS) + 1,
             notes=[", ".join(f"{count} x {kind}" for kind, count in sorted(killed.items()))],
         )
     ]
     if code == 0:
-        issued, lost, again = ledger(RunFolder(given.runs / "disturbed"), updates)
+        issued, lost, again = ledger(RunFolder(given.runs / "disturbed"), updates, told["sampling"]["group_size"])
         rows.append(
             Row(
                 what="ledger",

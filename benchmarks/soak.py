@@ -120,6 +120,8 @@ def main() -> None:
     code, samples = watch(given.runs.resolve() / name, told(name, given.updates, given.max_staleness))
     minutes = (time.monotonic() - began) / 60
     kept = [one for one in samples if one.step > given.updates / 5]
+    if code or len(kept) < 3:
+        raise SystemExit(f"the run ended with exit code {code} after {len(samples) * EVERY} updates; see its log")
     first, last = kept[0], kept[-1]
     left = len(os.listdir("/dev/shm")) - before
     rows = [

@@ -75,8 +75,9 @@ class Gatherer:
         """Leave what is under way."""
         if self.collecting is not None:
             self.collecting.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self.collecting
+            await asyncio.wait([self.collecting])
+            if not self.collecting.cancelled():
+                self.collecting.exception()  # told by `gather`, or the loop ends for another reason by now
 
     async def _tickets(self) -> AsyncGenerator[Ticket, None]:
         for ticket in self.again:

@@ -152,7 +152,8 @@ class Outstanding:
 
     def _too_invalid(self) -> bool:
         """Whether the loop is about to stop for a broken verifier, which more groups would not mend."""
-        return self.invalid > self.settings.max_invalid_share * self.judged
+        enough = len(self.finished) >= self.settings.prompts_per_update  # a first group alone says little
+        return enough and self.invalid > self.settings.max_invalid_share * self.judged
 
     def state(self) -> dict[str, Any]:
         """Return all of it as JSON has it."""

@@ -39,10 +39,13 @@ def _until(edge: int, versions: Iterable[int]) -> int:
 def staleness_metrics(completions: Sequence[Completion], *, version: int, bound: int) -> dict[str, float]:
     """Return the mean and largest age of the tokens that train on top of `version`, and each age's share of them.
 
-    Raises RuntimeError where one is older than the bound: it must not reach the learner.
+    Raises RuntimeError where one is older than the bound, or of no known version: it must not reach the learner.
     """
     ages = [0] * (bound + 1)
     for completion in completions:
+        ends = [0, *(span.end for span in completion.versions)]
+        if [span.start for span in completion.versions] != ends[:-1] or ends[-1] != len(completion.token_ids):
+            raise RuntimeError(f"{len(completion.token_ids)} tokens have versions {completion.versions}, not one each")
         for span in completion.versions:
             age = version - span.policy_version
             if not 0 <= age <= bound:

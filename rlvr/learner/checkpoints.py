@@ -105,7 +105,10 @@ class Checkpoints:
         kept = {*complete[-self.keep :], self.folder / latest}
         if scored:
             kept.add(max(scored, key=lambda path: (scores[path], path)))
-        for old in [*(set(complete) - kept), *self.folder.glob(f"step-*{REFUSED}")]:
+        left = [
+            path for kind in (REFUSED, BESIDE) for path in self.folder.glob(f"step-*{kind}")
+        ]  # damaged; half written
+        for old in [*(set(complete) - kept), *left]:
             shutil.rmtree(old)
 
     async def resume(self) -> dict[str, Any] | None:

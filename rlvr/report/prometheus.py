@@ -32,12 +32,15 @@ class MetricsEndpoint:
 
     def log(self, stage: str, step: int, metrics: Mapping[str, float]) -> None:
         """Replace what is served by the figures of a step."""
+        for gauge in self.gauges.values():
+            gauge.clear()
         for name, value in {**metrics, "step": step}.items():
             engine = _OF_ENGINE.fullmatch(name)
             labels = {"stage": stage} | ({"engine": engine[1]} if engine else {})
             self._gauge(f"engine_{engine[2]}" if engine else name, tuple(labels)).labels(**labels).set(value)
 
     def _gauge(self, name: str, labels: tuple[str, ...]) -> Gauge:
+        name = re.sub(r"\W", "_", name)  # parts of a reward have names of their users' own
         if name not in self.gauges:
             told = f"{name} of the step logged last"
             self.gauges[name] = Gauge(f"rlvr_{name}", told, labels, registry=self.registry)

@@ -90,12 +90,13 @@ class RunFolder:
         return rows
 
     def rewind(self, stage: str, step: int) -> None:
-        """Forget the metrics and post-mortems of `stage` after `step`, which a resumed run is about to make again."""
+        """Forget metrics, rollouts and post-mortems of `stage` after `step`: a resumed run makes them again."""
         kept = [row for row in self.metrics() if row["stage"] != stage or row["step"] <= step]
         write_atomic(self.metrics_path, "".join(json.dumps(row) + "\n" for row in kept))
-        for path in (self.root / "postmortem" / stage).glob("step-*-*.jsonl.zst"):
-            if int(path.name.split("-")[1]) > step:
-                path.unlink()
+        for kind in ("rollouts", "postmortem"):
+            for path in (self.root / kind / stage).glob("step-*.jsonl.zst"):
+                if int(path.name.removesuffix(".jsonl.zst").split("-")[1]) > step:
+                    path.unlink()
 
     def examined(self, stage: str) -> bool:
         """Whether the doctor has looked at the model of `stage`."""

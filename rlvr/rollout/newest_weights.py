@@ -20,6 +20,7 @@ class NewestWeights:
         self.notice, self.figures = notice, figures
         self.loading = asyncio.Lock()
         self.pushed: tuple[WeightSource, int] | None = None
+        self.gone: SenderLost | None = None  # what was pushed last is lost with its sender: who starts now has to wait
 
     async def push(self, seats: Sequence[Seat], source: WeightSource, version: int) -> float:
         """Load new weights into every engine and return the seconds it took; a worker that fails at it is lost.
@@ -28,7 +29,7 @@ class NewestWeights:
         """
         began = time.perf_counter()
         async with self.loading:
-            self.pushed = source, version
+            self.pushed, self.gone = (source, version), None
             async with asyncio.TaskGroup() as tasks:
                 loads = [tasks.create_task(self._load(seat)) for seat in seats if seat.alive]
         for load in loads:
@@ -40,6 +41,7 @@ class NewestWeights:
         """Let a worker that has started take part, with the newest weights."""
         async with self.loading:
             if lost := await self._load(seat):
+                self.gone = lost
                 self.notice(f"{lost}; it waits for the next")
 
     async def _load(self, seat: Seat) -> SenderLost | None:

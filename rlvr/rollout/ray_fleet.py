@@ -75,6 +75,8 @@ class RayFleet:
     def _free(self) -> Seat | None:
         if all(seat.given_up for seat in self.seats):
             raise ProcessLost(f"no rollout worker is left of {len(self.seats)}; the last: {self.seats[-1].given_up}")
+        if self.newest.gone and not any(seat.ready for seat in self.seats):
+            raise self.newest.gone  # all wait for weights that nobody may be there to push
         ready = [seat for seat in self.seats if seat.ready and seat.load < self.limit]
         return min(ready, key=lambda seat: seat.load, default=None)
 

@@ -32,7 +32,7 @@ from rlvr.types import SamplingParams
 MOST_DEATHS = 3  # in a row; one more would most likely die as well
 START_LIMIT_S = 1800.0  # for a place, and for weights from a slow disk and graphs compiled
 SAMPLE_LIMIT_S = 4 * 3600.0  # of one group; a worker that hangs is noticed long before by its silence
-LOAD_LIMIT_S = 900.0
+LOAD_LIMIT_S = 300.0  # in which an engine that was stopped looks like one that loads
 STOP_S = 15.0  # an engine that has not stopped by then is killed with its actor
 
 
@@ -138,6 +138,7 @@ class Seat:
                         await self._ask_or_lose("ping", "asked for a sign of life", self.watch.limit_s)
         except Exception as error:  # noqa: BLE001 - of a seat that nobody watches any more tickets would wait for ever
             self.alive = self.ready = False
+            self.kill()
             self.given_up = f"{self.name}: {type(error).__name__}: {error}"
             self.notice(f"{self.given_up}; it is not watched any more, so it is given up")
             await tell()
@@ -195,7 +196,7 @@ class Seat:
             raise
         finally:
             self.loading = False
-        self.ready = True
+        self.ready = self.alive  # it may have been lost meanwhile
         return loaded
 
     async def _ask(self, method: str, what: str, limit_s: float, *arguments: Any) -> Any:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from rlvr.errors import ProcessLost
 from rlvr.rollout.engine_settings import EngineSettings, prepare_environment
 from rlvr.rollout.shared_bytes import SharedBytes
+from rlvr.rollout.vllm_alive import alive, unless_dead
 from rlvr.rollout.vllm_drawn import Drawn, Loaded, read_drawn
 from rlvr.types import SamplingParams
 
@@ -75,7 +74,7 @@ class VllmEngine:
         )
         prompt = {"prompt_token_ids": list(token_ids)}
         final: Any = None
-        with _alive():
+        with alive():
             async for output in self.engine.generate(prompt, wanted, request_id=str(self.requests)):
                 final = output
         outputs = sorted(final.outputs, key=lambda output: output.index)
@@ -90,36 +89,25 @@ class VllmEngine:
         """Replace all weights, checked before the engine is paused; what is under way goes on under the new ones."""
         parts = [memoryview(part) for _, parts in buckets for part in parts]
         sent = self.shared.write(parts)
-        manifests = [manifest for manifest, _ in buckets]
-        with _alive():
-            replies = await self.engine.collective_rpc("rlvr_receive", args=(self.shared.path, manifests))
-            if set(replies) != {sent}:
-                raise RuntimeError(f"other weights arrived than were sent: crc {replies}, not {sent}")
-            began = time.perf_counter()
-            # Not `pause_generation`, which sleeps 20 ms afterwards: as long as a small model takes to load.
-            await self.engine.engine_core.pause_scheduler_async(mode="keep", clear_cache=True)
-            loaded = await self.engine.collective_rpc("rlvr_load", args=(version,))
-            await self.engine.update_weight_version(str(min(loaded)))
-            await self.engine.resume_generation()
-        size = sum(part.nbytes for part in parts)
-        return Loaded(size=size, paused_s=time.perf_counter() - began)
+        paused_s = await unless_dead(self.engine, self._load(sent, [manifest for manifest, _ in buckets], version))
+        return Loaded(size=sum(part.nbytes for part in parts), paused_s=paused_s)
+
+    async def _load(self, sent: int, manifests: list[list[Any]], version: int) -> float:
+        replies = await self.engine.collective_rpc("rlvr_receive", args=(self.shared.path, manifests))
+        if set(replies) != {sent}:
+            raise RuntimeError(f"other weights arrived than were sent: crc {replies}, not {sent}")
+        began = time.perf_counter()
+        # Not `pause_generation`, which sleeps 20 ms afterwards: as long as a small model takes to load.
+        await self.engine.engine_core.pause_scheduler_async(mode="keep", clear_cache=True)
+        loaded = await self.engine.collective_rpc("rlvr_load", args=(version,))
+        await self.engine.update_weight_version(str(min(loaded)))
+        await self.engine.resume_generation()
+        return time.perf_counter() - began
 
     async def ping(self) -> int:
         """Return the version of the weights, which the engine's own process says."""
-        with _alive():
-            return int(min(await self.engine.collective_rpc("rlvr_version")))
+        return int(min(await unless_dead(self.engine, self.engine.collective_rpc("rlvr_version"))))
 
     def shutdown(self) -> None:
         """End the engine's processes."""
         self.engine.shutdown()
-
-
-@contextlib.contextmanager
-def _alive() -> Iterator[None]:
-    """Name the death of the engine's own process, which is no fault of a request."""
-    from vllm.v1.engine.exceptions import EngineDeadError
-
-    try:
-        yield
-    except EngineDeadError as error:
-        raise ProcessLost("the engine's process has died") from error

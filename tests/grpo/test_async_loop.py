@@ -187,3 +187,20 @@ def test_a_sampler_that_fails_fails_the_stage() -> None:
 
     with pytest.raises(OSError, match="on fire"):
         AsyncRun(SETTINGS, broken, seed=0).go()
+
+
+def test_a_stop_is_not_hidden_by_a_sampler_that_failed_meanwhile() -> None:
+    """The sampler fails while the learner learns, and the run is asked to stop before anybody notices."""
+    asked: list[str] = []
+
+    def fails_later(prompt: Prompt, params: SamplingParams) -> list[float | None]:
+        asked.append(prompt.problem.id)
+        if len(asked) > 3:
+            run.sampler.stop.set()  # type: ignore[attr-defined]
+            raise OSError("an engine is on fire")
+        return by_number(prompt, params)
+
+    run = AsyncRun(replace(SETTINGS, max_staleness=1), fails_later, seed=0)
+    with pytest.raises(Stopped, match="stopped after update 1 of 6"):
+        run.go()
+    assert run.checkpoints.saved[-1]["step"] == 1

@@ -65,7 +65,9 @@ def test_a_broken_verifier_is_not_asked_again() -> None:
     run = Run(REFILL, rewards=lambda prompt, params: [None] * params.group_size)
     with pytest.raises(InvalidVerdicts):
         run.go()
-    assert len(run.of("sample")) == 1
+    assert (
+        sum(len(names) for _, names, _ in run.of("sample")) < 2 * 3
+    )  # at most as if one group had been replaced each time
     assert len(run.tracker.rollouts) == 1
 
 

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 from fakes import make_completion
 from hypothesis import given, settings
@@ -85,3 +87,10 @@ def test_ages_are_those_of_tokens() -> None:
 def test_a_token_beyond_the_bound_never_reaches_the_learner(version: int) -> None:
     with pytest.raises(RuntimeError, match=rf"version 3 are to train on top of {version}.*max_staleness 0"):
         staleness_metrics([drawn((3, 0, 2))], version=version, bound=0)
+
+
+@pytest.mark.parametrize("spans", [[], [(5, 0, 2)], [(5, 1, 3)], [(5, 0, 1), (5, 2, 3)], [(5, 0, 4)]])
+def test_a_token_of_no_known_version_never_reaches_the_learner(spans: list[tuple[int, int, int]]) -> None:
+    versions = tuple(VersionSpan(policy_version=version, start=start, end=end) for version, start, end in spans)
+    with pytest.raises(RuntimeError, match="3 tokens have versions"):
+        staleness_metrics([replace(make_completion(3), versions=versions)], version=5, bound=1)

@@ -56,6 +56,15 @@ def test_dying_while_writing_leaves_the_former(tmp_path: Path) -> None:
     assert not any(name.endswith(".part") for name in names(tmp_path))
 
 
+def test_what_an_abandoned_checkpoint_left_goes_with_the_next(tmp_path: Path) -> None:
+    """At a step that is never saved again: a run that was stopped had not the time to write it."""
+    save(tmp_path, 1)
+    (tmp_path / "step-000007.part").mkdir()
+    (tmp_path / "step-000007.part" / "optimizer").write_text("half")
+    save(tmp_path, 2)
+    assert names(tmp_path) == ["latest", "step-000001", "step-000002"]
+
+
 def test_dying_before_the_pointer_moves_leaves_the_former(tmp_path: Path) -> None:
     save(tmp_path, 1)
     save(tmp_path, 2)

@@ -25,6 +25,15 @@ def test_batches_of_a_step_are_kept_side_by_side_and_read_back(tmp_path: Path) -
     assert TrainSequence(**fields) == sequence
 
 
+def test_a_resumed_run_drops_rollouts_it_is_about_to_write_again(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    for stage, step in (("grpo", 10), ("grpo", 11), ("grpo", 1000000), ("other", 12)):
+        folder.write_rollouts(stage, step, [])
+    folder.rewind("grpo", 10)
+    kept = sorted(str(path.relative_to(tmp_path / "rollouts")) for path in tmp_path.rglob("*.zst"))
+    assert kept == ["grpo/step-000010.jsonl.zst", "other/step-000012.jsonl.zst"]
+
+
 def test_a_resumed_run_drops_those_it_is_about_to_write_again(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
     for stage, step in (("grpo", 10), ("grpo", 11), ("grpo", 11), ("grpo", 1000000), ("coldstart", 12)):

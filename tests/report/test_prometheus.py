@@ -25,15 +25,19 @@ def test_the_newest_figures_are_served_by_stage_and_engine() -> None:
     endpoint = MetricsEndpoint(port)
     try:
         endpoint.log("grpo", 3, {"reward": 0.25, "engine_0_tokens_per_s": 100.0, "engine_12_tokens_per_s": 90.5})
-        endpoint.log("grpo", 4, {"reward": 0.5})
-        endpoint.log("distill", 1, {"loss": 2.0})
         assert served(port) == {
-            'rlvr_reward{stage="grpo"}': 0.5,
-            'rlvr_step{stage="grpo"}': 4.0,
-            'rlvr_step{stage="distill"}': 1.0,
+            'rlvr_reward{stage="grpo"}': 0.25,
+            'rlvr_step{stage="grpo"}': 3.0,
             'rlvr_engine_tokens_per_s{engine="0",stage="grpo"}': 100.0,
             'rlvr_engine_tokens_per_s{engine="12",stage="grpo"}': 90.5,
+        }
+        endpoint.log("grpo", 4, {"reward": 0.5})  # nothing of the step before stays
+        assert served(port) == {'rlvr_reward{stage="grpo"}': 0.5, 'rlvr_step{stage="grpo"}': 4.0}
+        endpoint.log("distill", 1, {"loss": 2.0, "reward_a-b": 1.0, "reward_a_b": 3.0})
+        assert served(port) == {
+            'rlvr_step{stage="distill"}': 1.0,
             'rlvr_loss{stage="distill"}': 2.0,
+            'rlvr_reward_a_b{stage="distill"}': 3.0,
         }
     finally:
         endpoint.close()

@@ -224,6 +224,32 @@ def test_weights_lost_with_their_sender_are_no_fault_of_the_workers() -> None:
     on_stage(play)
 
 
+def test_where_all_wait_for_weights_that_are_gone_the_stream_says_so() -> None:
+    """The learner died with every worker, and is not asked for anything: nobody else would notice."""
+    gone = SenderLost("worker 0: loading weights of version 4: what was sent is lost with its sender")
+
+    async def play(stage: Stage) -> None:
+        await stage.fleet.update_weights(WEIGHTS, 3)
+        stage.workers.prepare = lambda actor: actor.fails.update(update_weights=gone)
+        stream = stage.open()
+        await settle()
+        for seat in (0, 1):
+            actor = stage.workers[seat]
+            actor.kill()
+            stage.fleet.seats[seat].lose("killed", actor)
+        with pytest.raises(SenderLost):
+            await stream.task
+        for seat in (0, 1):
+            del stage.workers[seat].fails["update_weights"]
+        await stage.fleet.update_weights(WEIGHTS, 5)  # of a learner that was started again
+        again = stage.open([make_prompt()])
+        await settle()
+        assert sorted(map(len, at_work(stage))) == [0, 1]
+        await again.close()
+
+    on_stage(play)
+
+
 def test_without_room_for_another_the_rest_goes_on() -> None:
     async def play(stage: Stage) -> None:
         stage.workers.prepare = lambda actor: actor.held.add("place")
