@@ -15,8 +15,8 @@ class FleetFigures:
 
     def __init__(self) -> None:
         self.tokens: Counter[int] = Counter()
-        self.paused, self.weights_bytes = 0.0, 0
-        self.restarts, self.since = 0, time.perf_counter()
+        self.paused, self.restarts, self.since = 0.0, 0, time.perf_counter()
+        self.weights_bytes = 0  # of the last load, not of all: a run that was resumed has loaded once more
 
     def drew(self, worker: int, drawn: Sequence[Drawn]) -> None:
         """Count a finished group."""
@@ -25,11 +25,11 @@ class FleetFigures:
     def loaded(self, loaded: Loaded) -> None:
         """Count a worker's loading of weights."""
         self.paused += loaded.paused_s
-        self.weights_bytes += loaded.size
+        self.weights_bytes = loaded.size
 
     def take(self, seats: Sequence[Seat], max_running: int) -> dict[str, float]:
         """Return tokens a second of each engine, engines alive, completions running and queued, the seconds an engine
-        was paused to load weights and the bytes it loaded, and how many workers were started again.
+        was paused to load weights, the bytes of the last ones, and how many workers were started again.
         """
         now, restarts = time.perf_counter(), sum(seat.restarts for seat in seats)
         found = {
@@ -39,10 +39,9 @@ class FleetFigures:
             "running": float(sum(min(seat.load, max_running) for seat in seats)),
             "queued": float(sum(max(0, seat.load - max_running) for seat in seats)),
             "seconds_paused": self.paused / len(seats),
-            "weights_bytes": self.weights_bytes / len(seats),
+            "weights_bytes": float(self.weights_bytes),
             "restarts": float(restarts - self.restarts),
         }
         self.tokens.clear()
-        self.paused, self.weights_bytes = 0.0, 0
-        self.restarts, self.since = restarts, now
+        self.paused, self.restarts, self.since = 0.0, restarts, now
         return found
