@@ -22,6 +22,11 @@ class EngineSettings:
     seed: int
     routing_replay: bool = False
 
+    @property
+    def executor(self) -> str:
+        """How vLLM is to run the model: in the engine's own process, or in one for each part of it."""
+        return "uni" if self.tensor_parallel == 1 else "rlvr.rollout.vllm_executor.MortalExecutor"
+
 
 def prepare_environment(settings: EngineSettings, *, gpus: bool) -> None:
     """Set what vLLM reads from the environment; must run before it is imported."""

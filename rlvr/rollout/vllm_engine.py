@@ -39,7 +39,7 @@ class VllmEngine:
                 # A prompt cut into chunks makes vLLM rewind a seeded request's generator, which CPU ones cannot do.
                 enable_chunked_prefill=gpus,
                 max_num_batched_tokens=max(4096, settings.max_model_len),
-                distributed_executor_backend="uni" if settings.tensor_parallel == 1 else "mp",
+                distributed_executor_backend=settings.executor,
                 logprobs_mode="processed_logprobs",  # of the distribution actually drawn from, after temperature
                 generation_config="vllm",  # a model's own generation_config must not change top_p or temperature
                 worker_extension_cls="rlvr.rollout.vllm_worker.WeightReceiver",

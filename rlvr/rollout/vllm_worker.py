@@ -1,6 +1,6 @@
 """What is added to vLLM's worker process: it dies with its parent, and receives weights through `collective_rpc`.
 
-vLLM imports this module in the engine's process before it loads the model.
+vLLM imports this module before it loads the model: in the engine's process, or in those that `vllm_executor` starts.
 """
 
 from __future__ import annotations
