@@ -14,7 +14,7 @@ from rlvr.rollout.chat import Chat
 from rlvr.rollout.fleet_metrics import FleetFigures
 from rlvr.rollout.merged import merged
 from rlvr.rollout.newest_weights import NewestWeights
-from rlvr.rollout.ray_worker import Actor, Seat, Watch
+from rlvr.rollout.ray_worker import Actor, Losses, Seat, Watch
 from rlvr.rollout.vllm_drawn import completion, numbered
 from rlvr.types import CompletionGroup, SamplingParams, Ticket
 
@@ -82,7 +82,7 @@ class RayFleet:
 
     async def _ticket(self, ticket: Ticket, params: SamplingParams) -> CompletionGroup:
         """Have a ticket answered, by another worker where one is lost: all of it again, with the same seed."""
-        size = params.group_size
+        size, losses = params.group_size, Losses(ticket.number)
         params = replace(params, seed=params.seed + ticket.number * size)
         while True:
             self.unplaced.add(id(ticket))
@@ -92,7 +92,7 @@ class RayFleet:
                 self._placed(ticket)
                 self.changed.notify_all()  # the next ticket may be taken
             assert seat is not None  # nothing was awaited in between
-            with contextlib.suppress(ProcessLost), seat.busy(size):
+            with losses.noted(), seat.busy(size):
                 drawn = await seat.sample(ticket.number, ticket.prompt.token_ids, params)
                 break
             await self._tell()

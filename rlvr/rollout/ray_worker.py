@@ -30,6 +30,7 @@ from rlvr.rollout.vllm_drawn import Drawn, Loaded
 from rlvr.types import SamplingParams
 
 MOST_DEATHS = 3  # in a row; one more would most likely die as well
+MOST_LOSSES = 8  # of workers with one ticket; by chance it is never under that many, so it may be what kills them
 START_LIMIT_S = 1800.0  # for a place, and for weights from a slow disk and graphs compiled
 SAMPLE_LIMIT_S = 4 * 3600.0  # of one group; a worker that hangs is noticed long before by its silence
 LOAD_LIMIT_S = 300.0  # in which an engine that was stopped looks like one that loads
@@ -92,6 +93,28 @@ class Actor(Protocol):
     def kill(self) -> None:
         """End it; its engine's processes die with it (see `vllm_worker.die_with_parent`)."""
         ...
+
+
+class Losses:
+    """How many workers were lost with one ticket."""
+
+    def __init__(self, number: int) -> None:
+        self.number, self.count = number, 0
+
+    @contextlib.contextmanager
+    def noted(self) -> Iterator[None]:
+        """Note that a worker was lost. Raises ProcessLost for the last one that the ticket may cost.
+
+        An exception in the engine's process ends that process, so one that a prompt causes looks like a death; and
+        what others finish in between keeps the workers from being given up.
+        """
+        try:
+            yield
+        except ProcessLost as error:
+            self.count += 1
+            if self.count == MOST_LOSSES:
+                told = f"ticket {self.number}: {MOST_LOSSES} workers were lost with it, so it may be what kills them"
+                raise ProcessLost(f"{told}; the last: {error}") from error
 
 
 class Seat:

@@ -10,6 +10,8 @@ from fakes import make_prompt
 from fleet_stage import WEIGHTS, Stage, at_work, on_stage, task_error
 from ray.exceptions import RayTaskError
 
+from rlvr.errors import ProcessLost
+from rlvr.rollout.ray_worker import MOST_LOSSES
 from rlvr.types import Ticket
 
 
@@ -129,5 +131,26 @@ def test_figures_since_the_last_call() -> None:
         assert (again["engine_0_tokens_per_s"], again["seconds_paused"], again["weights_bytes"]) == (0, 0, 100)
         assert (again["running"], again["restarts"]) == (8, 0)
         await stream.close()
+
+    on_stage(play)
+
+
+def test_a_ticket_that_kills_every_worker_ends_its_stream_and_no_other() -> None:
+    async def play(stage: Stage) -> None:
+        stream, other = stage.open(), stage.open()
+        while not stream.task.done():
+            await settle()
+            for number in (0, 1):
+                worker = stage.workers[number]
+                for ticket in sorted(set(worker.sampling) - {0}):
+                    worker.finish(ticket)  # so that no worker dies twice in a row
+                if 0 in worker.sampling:
+                    worker.kill()
+        with pytest.raises(ProcessLost, match=r"^ticket 0: 8 workers were lost with it, .*; the last: worker .*dead$"):
+            stream.task.result()
+        assert sum(map(len, stage.workers.lives)) == 2 + MOST_LOSSES
+        assert not any(seat.given_up for seat in stage.fleet.seats)
+        assert not other.task.done()
+        await other.close()
 
     on_stage(play)
