@@ -7,7 +7,7 @@ ON_GPU := $(shell nvidia-smi -L >/dev/null 2>&1 && echo cluster.gpus_per_node=1 
 # One thread a process: processes that share cores are many times slower with more.
 export OMP_NUM_THREADS := 1
 
-.PHONY: help setup quickstart lint test test-fast
+.PHONY: help setup quickstart lint test test-fast test-chaos
 
 help: ## show the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -24,8 +24,11 @@ lint: setup ## lint, formatting, types, import rules
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 
-test: lint ## lint, then every test a machine without a GPU can run
-	@$(BIN)/pytest -m "not gpu"
+test: lint ## lint, then every test that needs no GPU, but for those of test-chaos
+	@$(BIN)/pytest -m "not gpu and not chaos"
+
+test-chaos: lint ## lint, then the tests that kill, stop and lose more processes and nodes
+	@$(BIN)/pytest -m chaos
 
 test-fast: lint ## lint, then the tests that start no Ray, vLLM or DeepSpeed
 	@$(BIN)/pytest -m "not slow and not gpu"

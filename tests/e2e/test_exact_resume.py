@@ -119,6 +119,7 @@ def test_killed_and_resumed_it_ends_bit_for_bit_the_same(through: RunFolder, tmp
     same_rollouts_and_weights(resumed, through)
 
 
+@pytest.mark.chaos
 def test_stopped_and_its_learner_killed_it_ends_bit_for_bit_the_same(through: RunFolder, tmp_path: Path) -> None:
     folder = RunFolder(tmp_path / "resume")
     kept = stop_after("coldstart", 45, launch(tmp_path), folder)  # 40 and 80 have a checkpoint of their own

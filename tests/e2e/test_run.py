@@ -63,7 +63,11 @@ def figures(folder: RunFolder) -> list[dict[str, object]]:
     """Every figure of every step but those that a clock makes."""
     clocks = ("time", "tokens_per_s")
     return [
-        {name: value for name, value in row.items() if name not in clocks and not name.startswith(("seconds", "engine_"))}
+        {
+            name: value
+            for name, value in row.items()
+            if name not in clocks and not name.startswith(("seconds", "engine_"))
+        }
         for row in folder.metrics()
         if row["stage"] in ("coldstart", "grpo", "distill")
     ]

@@ -79,7 +79,9 @@ async def until_both_are_in(folder: Path) -> None:
         await asyncio.sleep(0.01)
 
 
-@pytest.mark.parametrize(("kind", "rank"), [(signal.SIGKILL, 0), (signal.SIGSTOP, 1)])
+@pytest.mark.parametrize(
+    ("kind", "rank"), [(signal.SIGKILL, 0), pytest.param(signal.SIGSTOP, 1, marks=pytest.mark.chaos)]
+)
 def test_a_lost_rank_is_named_and_the_learner_goes_on_from_its_checkpoint(
     local_ray: None, path: str, tmp_path: Path, kind: signal.Signals, rank: int
 ) -> None:
@@ -133,6 +135,7 @@ def test_a_bug_in_one_rank_is_told_as_such(local_ray: None, path: str) -> None:
     asyncio.run(go())
 
 
+@pytest.mark.chaos
 def test_ranks_are_on_one_node_together_and_on_another_after_it_died() -> None:
     """On a cluster of three nodes on this machine; a process of its own, for its own cluster."""
     script = Path(__file__).with_name("rank_nodes.py")

@@ -136,7 +136,9 @@ KINDS = {
 }
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "kind", [kind if kind == "engine killed" else pytest.param(kind, marks=pytest.mark.chaos) for kind in KINDS]
+)
 def test_tickets_of_a_lost_worker_are_answered_by_others_and_it_comes_back(fleet: Fleet, kind: str) -> None:
     import ray
 
@@ -203,6 +205,7 @@ def test_tickets_to_come_are_taken_when_there_is_room(fleet: Fleet) -> None:
     assert 20 <= len(taken) <= 20 + room + 1
 
 
+@pytest.mark.chaos
 def test_a_node_that_dies_costs_no_ticket_and_its_worker_waits_for_another_node() -> None:
     """Three nodes on this machine with a worker each; a process of its own, for its own cluster."""
     script = Path(__file__).with_name("three_engine_nodes.py")

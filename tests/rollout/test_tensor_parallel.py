@@ -20,7 +20,7 @@ from rlvr.learner.tiny import build_tiny_model
 from rlvr.rollout.ray_worker import Seat, Watch
 from rlvr.types import Problem
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.chaos]
 VERSION = 7
 
 
