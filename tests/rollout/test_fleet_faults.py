@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from rlvr.types import CompletionGroup, Problem, SamplingParams, Ticket
 
 pytestmark = pytest.mark.slow
 PARAMS = SamplingParams(group_size=4, max_tokens=100, temperature=1.0, seed=3)
+LONG = SamplingParams(group_size=4, max_tokens=1900, temperature=0.01, seed=3)  # the likeliest tokens end nothing
 PATIENCE_S = 240
 VERSION = 7
 
@@ -41,7 +42,7 @@ class Fleet:
     def pids(self, seat: int) -> tuple[int, int]:
         """The actor's process and its engine's."""
         actor = int(self.sampler.seats[seat].where.rpartition(" ")[2])
-        (engine,) = [child.pid for child in psutil.Process(actor).children() if "EngineCore" in child.name()]
+        (engine,) = [child.pid for child in psutil.Process(actor).children() if "VLLM::Engine" in child.name()]
         return actor, engine
 
     async def tickets_to_come(self, count: int) -> AsyncIterator[Ticket]:
@@ -63,7 +64,7 @@ def fleet(tmp_path_factory: pytest.TempPathFactory, local_ray: None) -> Iterator
 
     path = write_tiny(tmp_path_factory.mktemp("tiny") / "model")
     chat, said = make_chat(path), list[str]()
-    settings = engine_settings(path, chat)
+    settings = replace(engine_settings(path, chat), max_model_len=2048)
     worker = ray.remote(RolloutWorker).options(num_cpus=1, max_restarts=0, max_concurrency=1000)
     sampler = RayFleet(
         lambda number: RayActor(worker.remote(settings, False)),
@@ -172,15 +173,26 @@ async def ray_get(method: Any) -> Any:
 
 
 def test_a_closed_stream_leaves_the_engines(fleet: Fleet) -> None:
-    async def begin_and_close() -> None:
-        groups = fleet.sampler.sample([ticket.prompt for ticket in fleet.tickets(12)], PARAMS)
-        await anext(groups)
-        await groups.aclose()
-        assert [seat.load for seat in fleet.sampler.seats] == [0, 0]
+    """Its completions would be under way when those drawn afterwards, which are shorter, have long ended."""
+    prompts, seats = [ticket.prompt for ticket in fleet.tickets(12)], fleet.sampler.seats
 
-    fleet.loop.run(begin_and_close())
-    running = [fleet.loop.run(ray_get(seat.actor.handle.requests_running)) for seat in fleet.sampler.seats]
-    assert running == [0, 0]
+    async def under_way() -> list[int]:
+        return [await ray_get(seat.actor.handle.requests_running) for seat in seats]
+
+    async def close_and_draw() -> list[int]:
+        groups = fleet.sampler.sample(prompts, LONG)
+        reading = asyncio.ensure_future(anext(groups))
+        async with asyncio.timeout(PATIENCE_S):
+            while not all(await under_way()):
+                assert not reading.done()
+        reading.cancel()
+        await asyncio.wait([reading])
+        assert [seat.load for seat in seats] == [0, 0]
+        after = [group async for group in fleet.sampler.sample(prompts[:2], replace(LONG, max_tokens=1200))]
+        assert {one.finish for group in after for one in group.completions} == {"length"}
+        return await under_way()
+
+    assert fleet.loop.run(close_and_draw()) == [0, 0]
 
 
 def test_tickets_to_come_are_taken_when_there_is_room(fleet: Fleet) -> None:
