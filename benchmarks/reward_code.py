@@ -140,6 +140,7 @@ class _Trial:
 
     @property
     def agrees(self) -> bool:
+        """Whether the verdict is what plain Python says."""
         return self.verdict.status != "invalid" and self.verdict.correct == self.oracle
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from rlvr.ports import Prompts, WeightSource
+from rlvr.rollout.tickets import numbered
 from rlvr.types import (
     Completion,
     CompletionGroup,
@@ -81,7 +82,7 @@ class FakeScoredSampler:
         self.closed = False
 
     async def scored_groups(self, prompts: Prompts, params: SamplingParams) -> AsyncGenerator[ScoredGroup, None]:
-        tickets = as_tickets(prompts)
+        tickets = numbered(prompts)
         following = asyncio.ensure_future(anext(tickets))
         try:
             while True:
@@ -120,15 +121,6 @@ class FakeScoredSampler:
 
     def metrics(self) -> dict[str, float]:
         return {}
-
-
-async def as_tickets(prompts: Prompts) -> AsyncIterator[Ticket]:
-    if isinstance(prompts, Sequence):
-        for number, prompt in enumerate(prompts):
-            yield Ticket(number=number, prompt=prompt)
-    else:
-        async for ticket in prompts:
-            yield ticket
 
 
 @dataclass

@@ -63,7 +63,8 @@ class GrpoLoop:
             while done < settings.updates:
                 began = time.perf_counter()
                 if (gathered := await self.gatherer.gather(self.stop)) is None:
-                    await self._save(done, None) if done > kept else None
+                    if done > kept:
+                        await self._save(done, None)
                     raise Stopped(f"{settings.stage}: stopped after update {done} of {settings.updates}, which is kept")
                 done += 1
                 accuracy = await self._step(done, gathered, began)

@@ -105,9 +105,7 @@ class Checkpoints:
         kept = {*complete[-self.keep :], self.folder / latest}
         if scored:
             kept.add(max(scored, key=lambda path: (scores[path], path)))
-        left = [
-            path for kind in (REFUSED, BESIDE) for path in self.folder.glob(f"step-*{kind}")
-        ]  # damaged; half written
+        left = [path for kind in (BESIDE, REFUSED) for path in self.folder.glob(f"step-*{kind}")]
         for old in [*(set(complete) - kept), *left]:
             shutil.rmtree(old)
 

@@ -15,7 +15,8 @@ from rlvr.rollout.fleet_metrics import FleetFigures
 from rlvr.rollout.merged import merged
 from rlvr.rollout.newest_weights import NewestWeights
 from rlvr.rollout.ray_worker import Actor, Losses, Seat, Watch
-from rlvr.rollout.vllm_drawn import completion, numbered
+from rlvr.rollout.tickets import numbered
+from rlvr.rollout.vllm_drawn import completion
 from rlvr.types import CompletionGroup, SamplingParams, Ticket
 
 

@@ -1,14 +1,12 @@
-"""From tickets to what vLLM drew, and from that to completions."""
+"""What of vLLM's output becomes a completion."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rlvr.ports import Prompts
 from rlvr.rollout.chat import Chat
-from rlvr.types import Completion, Finish, Prompt, Ticket, VersionSpan
+from rlvr.types import Completion, Finish, Prompt, VersionSpan
 
 FINISHES: dict[str | None, Finish] = {"stop": "stop", "length": "length"}
 
@@ -70,13 +68,3 @@ def completion(drawn: Drawn, prompt: Prompt, chat: Chat) -> Completion:
         text=text,
         thinking_tokens=chat.thinking_tokens(prompt.prefill + text),
     )
-
-
-async def numbered(prompts: Prompts) -> AsyncIterator[Ticket]:
-    """Yield a list's prompts as tickets 0, 1, ...; tickets to come as they are."""
-    if isinstance(prompts, Sequence):
-        for number, prompt in enumerate(prompts):
-            yield Ticket(number=number, prompt=prompt)
-    else:
-        async for ticket in prompts:
-            yield ticket

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from fakes import FakeScoredSampler, as_tickets
+from fakes import FakeScoredSampler
 from grpo_run import REFILL, SETTINGS, Rewards, Run
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from rlvr.errors import Stopped
 from rlvr.grpo.settings import GrpoSettings
 from rlvr.ports import Prompts
+from rlvr.rollout.tickets import numbered
 from rlvr.types import Prompt, SamplingParams, ScoredGroup, Ticket, TrainSequence, UpdateStats
 
 
@@ -33,7 +34,7 @@ class ShuffledSampler(FakeScoredSampler):
     stop: asyncio.Event
 
     async def scored_groups(self, prompts: Prompts, params: SamplingParams) -> AsyncGenerator[ScoredGroup, None]:
-        tickets, yielded = as_tickets(prompts), 0
+        tickets, yielded = numbered(prompts), 0
         following = asyncio.ensure_future(anext(tickets))
         held: list[tuple[Ticket, int]] = []
         try:

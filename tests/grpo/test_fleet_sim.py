@@ -62,3 +62,10 @@ def test_two_engines_share_the_groups() -> None:
     both = replace(ONE, step_s=step_s, updates=1)
     assert simulate(both).seconds == pytest.approx(3 * 2 + 12)
     assert simulate(replace(both, engines=2)).seconds == pytest.approx(3 + 12)
+
+
+def test_a_paused_engine_draws_nothing() -> None:
+    # The third batch begins at 32, with the first one's weights, and is paused from 42 to 43 for the second one's.
+    slow = replace(ONE, lengths=[[20]], max_staleness=1)
+    assert simulate(slow).seconds == pytest.approx(32 + 21 + 12)
+    assert simulate(replace(slow, pause_s=0.0)).seconds == pytest.approx(32 + 20 + 12)

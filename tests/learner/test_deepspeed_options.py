@@ -11,7 +11,7 @@ import pytest
 import torch
 from sent_weights import Weights, fetch
 from tiny_moe import COEFFICIENT, TOP_K, write_moe
-from tiny_policy import OBJECTIVE, draw_sequences, plain_gradients, read_policy, write_tiny
+from tiny_policy import OBJECTIVE, RANK_SETTINGS, draw_sequences, plain_gradients, read_policy, write_tiny
 
 from rlvr.batch import collate
 from rlvr.learner.peft_lora import add_adapters, merged_parts
@@ -22,16 +22,7 @@ pytestmark = pytest.mark.slow
 
 RATE, TEMPERATURE, CLIP = 1e-3, 0.9, 0.5
 BATCHES = (draw_sequences(7, seed=1, scale=4.0), draw_sequences(5, seed=2, scale=4.0))
-SETTINGS: dict[str, Any] = {
-    "threads": 1,
-    "seed": 0,
-    "dtype": "float32",
-    "budget": 30,
-    "gradient_checkpointing": False,
-    "weight_decay": 0.1,
-    "beta2": 0.99,
-    "max_grad_norm": CLIP,
-}
+SETTINGS = {**RANK_SETTINGS, "max_grad_norm": CLIP}
 
 
 def new_learner(ranks: int) -> Any:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from sent_weights import Weights, fetch
-from tiny_policy import OBJECTIVE, draw_sequences, plain_gradients, read_policy, write_tiny
+from tiny_policy import OBJECTIVE, RANK_SETTINGS, draw_sequences, plain_gradients, read_policy, write_tiny
 
 from rlvr.distill.objective import ImitationObjective
 from rlvr.types import TrainSequence, UpdateStats
@@ -22,17 +22,7 @@ pytestmark = pytest.mark.slow
 RATE, TEMPERATURE, CLIP = 1e-3, 0.9, 0.5
 FIRST, SECOND = draw_sequences(7, seed=1, scale=4.0), draw_sequences(5, seed=2, scale=4.0)
 # Budgets that make several micro-batches a rank, and with two ranks an empty one.
-SETTINGS: dict[str, Any] = {
-    "threads": 1,
-    "seed": 0,
-    "dtype": "float32",
-    "zero_stage": 0,
-    "budget": 30,
-    "gradient_checkpointing": False,
-    "weight_decay": 0.1,
-    "beta2": 0.99,
-    "max_grad_norm": CLIP,
-}
+SETTINGS = {**RANK_SETTINGS, "max_grad_norm": CLIP}
 T = TypeVar("T")
 
 

@@ -18,24 +18,14 @@ from typing import Any
 import psutil
 import pytest
 from sent_weights import fetch
-from tiny_policy import OBJECTIVE, draw_sequences, write_tiny
+from tiny_policy import OBJECTIVE, RANK_SETTINGS, draw_sequences, write_tiny
 
 from rlvr.errors import ProcessLost
 
 pytestmark = pytest.mark.slow
 PATIENCE_S = 60
 FIRST, SECOND = draw_sequences(7, seed=1), draw_sequences(5, seed=2)
-SETTINGS: dict[str, Any] = {
-    "threads": 1,
-    "seed": 0,
-    "dtype": "float32",
-    "zero_stage": 1,
-    "budget": 1000,
-    "gradient_checkpointing": False,
-    "weight_decay": 0.1,
-    "beta2": 0.99,
-    "max_grad_norm": 1.0,
-}
+SETTINGS = {**RANK_SETTINGS, "zero_stage": 1, "budget": 1000}
 
 
 @pytest.fixture(scope="module")

@@ -6,20 +6,9 @@ import asyncio
 from typing import Any
 
 import pytest
-from tiny_policy import OBJECTIVE, draw_sequences, write_tiny
+from tiny_policy import OBJECTIVE, RANK_SETTINGS, draw_sequences, write_tiny
 
 pytestmark = pytest.mark.slow
-
-SETTINGS: dict[str, Any] = {
-    "threads": 1,
-    "seed": 0,
-    "dtype": "float32",
-    "budget": 30,
-    "gradient_checkpointing": False,
-    "weight_decay": 0.1,
-    "beta2": 0.99,
-    "max_grad_norm": 1.0,
-}
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +46,7 @@ def test_a_restart_leaves_nothing_of_the_former_model(actor: Any, path: str, zer
     learner = RayLearner(lambda: [actor.remote()])
 
     async def go() -> tuple[int, list[str], list[str], int]:
-        await learner.start({**SETTINGS, "path": path, "zero_stage": zero_stage})
+        await learner.start({**RANK_SETTINGS, "path": path, "zero_stage": zero_stage})
         await learner.update(draw_sequences(3, seed=1), OBJECTIVE, 1e-3, 1.0)
         before = await learner.actors[0].note.remote()
         noted = await learner.actors[0].alive.remote()
@@ -82,7 +71,7 @@ def test_close_ends_every_rank_even_where_the_start_failed(actor: Any, path: str
     first, last = actor.remote(), actor.remote()
     learner = RayLearner(lambda: [first, object(), last])  # the one between is no actor, so killing it raises
     with pytest.raises(AttributeError):
-        asyncio.run(learner.start({**SETTINGS, "path": path, "zero_stage": 0}))
+        asyncio.run(learner.start({**RANK_SETTINGS, "path": path, "zero_stage": 0}))
     learner.close()
     learner.close()
     for one in (first, last):

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_policy import OBJECTIVE, draw_sequences, write_tiny
+from tiny_policy import OBJECTIVE, RANK_SETTINGS, draw_sequences, write_tiny
 
 from rlvr.types import TrainSequence
 
@@ -16,16 +16,6 @@ pytestmark = pytest.mark.slow
 
 TEMPERATURE = 0.7
 SEQUENCES = draw_sequences(7, seed=4, scale=4.0)
-SETTINGS: dict[str, Any] = {
-    "threads": 1,
-    "seed": 0,
-    "dtype": "float32",
-    "budget": 30,
-    "gradient_checkpointing": False,
-    "weight_decay": 0.1,
-    "beta2": 0.99,
-    "max_grad_norm": 1.0,
-}
 Rows = list[tuple[float, ...]]
 
 
@@ -73,7 +63,7 @@ def test_the_reference_is_the_model_a_stage_started_from(
     async def go() -> tuple[Rows, Rows, Rows, Rows, Rows]:
         learner = new_learner(ranks)
         try:
-            await learner.start({**SETTINGS, "path": start, "zero_stage": zero_stage, "lora": adapters})
+            await learner.start({**RANK_SETTINGS, "path": start, "zero_stage": zero_stage, "lora": adapters})
             for _ in range(2):
                 await learner.update(SEQUENCES, OBJECTIVE, 1e-2, TEMPERATURE)
             await learner.save(tmp_path / "state")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -16,6 +17,17 @@ from rlvr.learner.tiny import build_tiny_model
 from rlvr.types import TrainSequence
 
 OBJECTIVE = PolicyObjective(preset=PRESETS["grpo"])
+RANK_SETTINGS: dict[str, Any] = {  # what a learner's ranks are started with, but for the path
+    "threads": 1,
+    "seed": 0,
+    "dtype": "float32",
+    "zero_stage": 0,
+    "budget": 30,
+    "gradient_checkpointing": False,
+    "weight_decay": 0.1,
+    "beta2": 0.99,
+    "max_grad_norm": 1.0,
+}
 
 
 def write_tiny(folder: Path, *, hidden: int = 32, layers: int = 1, seed: int = 0) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -74,23 +74,27 @@ def engine_settings(path: str, chat: Chat, *, dtype: str = "float32") -> EngineS
     )
 
 
+def real_workers(settings: EngineSettings) -> Callable[[int], Any]:
+    """Return how a fleet starts its workers, in the Ray that runs by then."""
+    import ray
+
+    from rlvr.ray_calls import RayActor
+    from rlvr.rollout.ray_worker import RolloutWorker
+
+    worker = ray.remote(RolloutWorker).options(num_cpus=1, max_restarts=0, max_concurrency=1000)
+    return lambda number: RayActor(worker.remote(settings, False))
+
+
 @contextmanager
 def real_rig(path: str, *, dtype: str = "float32") -> Iterator[Rig]:
     """A worker and a learner of the model at `path`, in the Ray of `local_ray`."""
-    import ray
-
     from rlvr.learner.ray_learner import RayLearner, rank_actor
-    from rlvr.ray_calls import RayActor
     from rlvr.rollout.ray_fleet import RayFleet
-    from rlvr.rollout.ray_worker import RolloutWorker
 
     chat = make_chat(path)
     settings = engine_settings(path, chat, dtype=dtype)
-    worker = ray.remote(RolloutWorker).options(num_cpus=1, max_restarts=0, max_concurrency=1000)
     rank = rank_actor()
-    sampler = RayFleet(
-        lambda number: RayActor(worker.remote(settings, False)), 1, chat, max_running=settings.max_running
-    )
+    sampler = RayFleet(real_workers(settings), 1, chat, max_running=settings.max_running)
     learner = RayLearner(lambda: [rank.remote()])
 
     async def start() -> None:

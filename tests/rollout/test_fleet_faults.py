@@ -16,7 +16,7 @@ from typing import Any
 import psutil
 import pytest
 from fakes import FakeWeights
-from sampler_rig import engine_settings
+from sampler_rig import engine_settings, real_workers
 from tiny_chat import make_chat, write_tiny
 
 from rlvr.ports import Prompts
@@ -56,18 +56,13 @@ class Fleet:
 
 @pytest.fixture(scope="module")
 def fleet(tmp_path_factory: pytest.TempPathFactory, local_ray: None) -> Iterator[Fleet]:
-    import ray
-
-    from rlvr.ray_calls import RayActor
     from rlvr.rollout.ray_fleet import RayFleet
-    from rlvr.rollout.ray_worker import RolloutWorker
 
     path = write_tiny(tmp_path_factory.mktemp("tiny") / "model")
     chat, said = make_chat(path), list[str]()
     settings = replace(engine_settings(path, chat), max_model_len=2048)
-    worker = ray.remote(RolloutWorker).options(num_cpus=1, max_restarts=0, max_concurrency=1000)
     sampler = RayFleet(
-        lambda number: RayActor(worker.remote(settings, False)),
+        real_workers(settings),
         2,
         chat,
         max_running=settings.max_running,

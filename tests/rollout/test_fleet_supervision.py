@@ -196,17 +196,45 @@ def test_an_update_that_is_interrupted_leaves_no_worker_of_unknown_weights() -> 
     on_stage(play)
 
 
-def test_weights_lost_with_their_sender_are_no_fault_of_the_workers() -> None:
-    gone = SenderLost("worker 0: loading weights of version 4: what was sent is lost with its sender")
+def test_a_worker_lost_as_it_answers_that_it_has_the_weights_is_not_ready() -> None:
+    async def play(stage: Stage) -> None:
+        actor, seat = stage.workers[0], stage.fleet.seats[0]
+        actor.held.add("update_weights")
+        loading = asyncio.create_task(stage.fleet.update_weights(WEIGHTS, 3))
+        await settle()
+        seat.deaths = MOST_DEATHS - 1  # no other takes its place
+        actor.go_on()
+        seat.lose("killed", actor)  # before the answer is read
+        await settle()
+        assert loading.done()
+        assert seat.given_up
+        assert not seat.ready
+        stream = stage.open([make_prompt()])
+        await settle()
+        assert at_work(stage) == [[], [0]]
+        stage.workers[1].finish(0)
+        await stream.task
 
+    on_stage(play)
+
+
+GONE = SenderLost("worker 0: loading weights of version 4: what was sent is lost with its sender")
+
+
+def lose(stage: Stage, seat: int) -> None:
+    actor = stage.workers[seat]
+    actor.kill()
+    stage.fleet.seats[seat].lose("killed", actor)
+
+
+def test_weights_lost_with_their_sender_are_no_fault_of_the_workers() -> None:
     async def play(stage: Stage) -> None:
         await stage.fleet.update_weights(WEIGHTS, 3)
-        stage.workers.prepare = lambda actor: actor.fails.update(update_weights=gone)
-        stage.workers[0].kill()
-        stage.fleet.seats[0].lose("killed", stage.workers[0])
+        stage.workers.prepare = lambda actor: actor.fails.update(update_weights=GONE)
+        lose(stage, 0)
         stream = stage.open([make_prompt()] * 2)
         await settle()
-        assert stage.said[1:] == [f"{gone}; it waits for the next"]
+        assert stage.said[1:] == [f"{GONE}; it waits for the next"]
         assert at_work(stage) == [[], [0, 1]]  # the new one has no weights yet, and takes no part
         assert not stage.workers[0].killed
         assert stage.fleet.seats[0].deaths == 1
@@ -226,17 +254,14 @@ def test_weights_lost_with_their_sender_are_no_fault_of_the_workers() -> None:
 
 def test_where_all_wait_for_weights_that_are_gone_the_stream_says_so() -> None:
     """The learner died with every worker, and is not asked for anything: nobody else would notice."""
-    gone = SenderLost("worker 0: loading weights of version 4: what was sent is lost with its sender")
 
     async def play(stage: Stage) -> None:
         await stage.fleet.update_weights(WEIGHTS, 3)
-        stage.workers.prepare = lambda actor: actor.fails.update(update_weights=gone)
+        stage.workers.prepare = lambda actor: actor.fails.update(update_weights=GONE)
         stream = stage.open()
         await settle()
         for seat in (0, 1):
-            actor = stage.workers[seat]
-            actor.kill()
-            stage.fleet.seats[seat].lose("killed", actor)
+            lose(stage, seat)
         with pytest.raises(SenderLost):
             await stream.task
         for seat in (0, 1):

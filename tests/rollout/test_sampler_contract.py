@@ -8,12 +8,12 @@ from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
 from dataclasses import replace
 
 import pytest
-from fakes import as_tickets
 from sampler_rig import MOST_LENGTH, PARAMS, Rig, mean_gap, real_rig, sequences_of
 from tiny_chat import make_chat, write_tiny
 
 from rlvr.ports import Prompts, WeightSource
 from rlvr.rollout.chat import Chat
+from rlvr.rollout.tickets import numbered
 from rlvr.types import Completion, CompletionGroup, Prompt, SamplingParams, Ticket, VersionSpan
 
 
@@ -25,7 +25,7 @@ class FakePolicySampler:
 
     async def sample(self, prompts: Prompts, params: SamplingParams) -> AsyncGenerator[CompletionGroup, None]:
         if isinstance(prompts, Sequence):
-            tickets = [ticket async for ticket in as_tickets(prompts)]
+            tickets = [ticket async for ticket in numbered(prompts)]
             for ticket in reversed(tickets):
                 yield self._group(ticket, params)
         else:

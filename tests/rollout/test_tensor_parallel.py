@@ -12,7 +12,7 @@ from typing import Any
 
 import psutil
 import pytest
-from sampler_rig import PARAMS, engine_settings
+from sampler_rig import PARAMS, engine_settings, real_workers
 from test_fleet_faults import gone, other_weights, until
 from tiny_chat import WORDS, make_chat
 
@@ -25,17 +25,11 @@ VERSION = 7
 
 
 def test_it_takes_weights_and_leaves_no_process_when_its_actor_is_killed(local_ray: None, tmp_path: Path) -> None:
-    import ray
-
-    from rlvr.ray_calls import RayActor
-    from rlvr.rollout.ray_worker import RolloutWorker
-
     build_tiny_model(tmp_path / "model", words=WORDS, hidden_size=64, layers=1, heads=2, seed=0)
     path = str(tmp_path / "model")
     chat = make_chat(path)
     settings = replace(engine_settings(path, chat), tensor_parallel=2)
-    worker = ray.remote(RolloutWorker).options(num_cpus=1, max_restarts=0, max_concurrency=1000)
-    seat = Seat(0, lambda number: RayActor(worker.remote(settings, False)), print, Watch())
+    seat = Seat(0, real_workers(settings), print, Watch())
     prompt = chat.prompt(Problem(id="1+2", question="1+2", answer="3")).token_ids
 
     below: list[psutil.Process] = []

@@ -15,12 +15,11 @@ import psutil
 import ray
 from ray.cluster_utils import Cluster
 from ray_verifier_cases import children, gone
-from sampler_rig import engine_settings
+from sampler_rig import engine_settings, real_workers
 from tiny_chat import make_chat, write_tiny
 
-from rlvr.ray_calls import RayActor
 from rlvr.rollout.ray_fleet import RayFleet
-from rlvr.rollout.ray_worker import RolloutWorker, Watch
+from rlvr.rollout.ray_worker import Watch
 from rlvr.types import Problem, Prompt, SamplingParams
 
 COUNT = 60
@@ -32,9 +31,8 @@ NODE = {"num_cpus": 1, "object_store_memory": 100 * 2**20}
 async def run(cluster: Cluster, last: Any, path: str) -> dict[str, Any]:
     chat, said = make_chat(path), list[str]()
     settings = engine_settings(path, chat)
-    worker = ray.remote(RolloutWorker).options(num_cpus=1, max_restarts=0, max_concurrency=1000)
     fleet = RayFleet(
-        lambda number: RayActor(worker.remote(settings, False)),
+        real_workers(settings),
         3,
         chat,
         max_running=settings.max_running,
