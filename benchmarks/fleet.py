@@ -19,6 +19,8 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +28,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import yaml
 from presets import QUICKSTART, cold_start, launch
-from step_model import build
+from step_model import NEVER, build
 from table import Row, finish, markdown
 
 from rlvr.estimates import Estimate, summarise
@@ -67,22 +69,20 @@ def overlap_recipe(model: Path, *, name: str, staleness: int, updates: int) -> d
     }
 
 
-def pinned(folder: Path, told: dict[str, Any]) -> RunFolder:
-    """Have `rlvr run` do a recipe, its learner on one core and all else on the other."""
+@contextmanager
+def in_place() -> Iterator[None]:
+    """Keep the learner's processes on one core while the block runs, and all else of a run on the other."""
     done = threading.Event()
-    beside = str(Path(__file__).resolve().parent)  # where the reward is
-    os.environ["PYTHONPATH"] = os.pathsep.join([beside, *filter(None, [os.environ.get("PYTHONPATH")])])
-    os.environ["OMP_NUM_THREADS"] = "1"
 
-    def keep_in_place() -> None:
+    def keep() -> None:
         while not done.wait(0.3):
             for process in Path("/proc").glob("[0-9]*"):
                 pin(process)
 
-    keeper = threading.Thread(target=keep_in_place)
+    keeper = threading.Thread(target=keep)
     keeper.start()
     try:
-        return launch(folder, told)
+        yield
     finally:
         done.set()
         keeper.join()
@@ -94,7 +94,7 @@ def pin(process: Path) -> None:
         command = (process / "cmdline").read_bytes().decode(errors="replace")
         if "RankActor" in command:
             core = LEARNER_CORE
-        elif any(one in command for one in ("RolloutWorker", "EngineCore", "rlvr.cli")):
+        elif any(one in command for one in ("RolloutWorker", "EngineCore", "rlvr.cli", "engine_steps")):
             core = ENGINE_CORE
         else:
             return
@@ -117,7 +117,9 @@ def overlap(given: argparse.Namespace) -> list[Row]:
     seconds, waited, rows = dict[int, float](), dict[int, float](), list[Row]()
     for stale in given.staleness:
         name = f"overlap-{stale}"
-        folder = pinned(given.runs / name, overlap_recipe(model, name=name, staleness=stale, updates=given.updates))
+        with in_place():
+            told = overlap_recipe(model, name=name, staleness=stale, updates=given.updates)
+            folder = launch(given.runs / name, told)
         steps = steps_of(folder)
         seconds[stale] = sum(row["seconds"] for row in steps)
         waited[stale] = sum(row["seconds_sample"] for row in steps) / seconds[stale]
@@ -164,19 +166,23 @@ def keep_measured(given: argparse.Namespace, seconds: dict[int, float], waited: 
         "learn": [0.0, learn / tokens],
         "push_s": statistics.mean(row["seconds_weights"] for row in steps),
         "pause_s": statistics.mean(row["seconds_paused"] for row in steps),
-        "step_s": engine_steps(given.runs / "model"),
+        "step_s": engine_steps(given.runs),
         "seconds": {str(stale): value for stale, value in seconds.items()},
         "waited": {str(stale): value for stale, value in waited.items()},
     }
     (given.runs / "measured.json").write_text(json.dumps(measured))
 
 
-def engine_steps(model: Path) -> dict[str, float]:
-    """Return the seconds of one step of the engine on its core, at several numbers of running completions."""
-    script = Path(__file__).with_name("engine_steps.py")
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    command = ["taskset", "-c", str(ENGINE_CORE), sys.executable, str(script), str(model), str(MAX_RUNNING)]
-    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=environment)
+def engine_steps(runs: Path) -> dict[str, float]:
+    """Return the seconds of one step of an engine that is placed as in the runs, by running completions."""
+    model = runs / "endless"
+    if not model.exists():
+        build(model, size="14m", end_logit=NEVER)
+    recipe = runs / "steps.yaml"
+    recipe.write_text(yaml.safe_dump(overlap_recipe(model, name="steps", staleness=0, updates=1)))
+    command = [sys.executable, str(Path(__file__).with_name("engine_steps.py")), str(recipe)]
+    with in_place():
+        done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
     found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
     return found
 
@@ -228,6 +234,9 @@ def main() -> None:
     given = parser.parse_args()
     given.runs = given.runs.resolve()
     given.runs.mkdir(parents=True, exist_ok=True)
+    beside = str(Path(__file__).resolve().parent)  # where the reward is
+    os.environ["PYTHONPATH"] = os.pathsep.join([beside, *filter(None, [os.environ.get("PYTHONPATH")])])
+    os.environ["OMP_NUM_THREADS"] = "1"
     began = time.perf_counter()
     rows = overlap(given) if given.what == "overlap" else accuracy(given)
     print(markdown(rows))

@@ -30,7 +30,8 @@ ONE = World(
 def test_in_turns_the_times_add_up() -> None:
     found = simulate(ONE)
     assert found.seconds == pytest.approx(3 * (3 + 10 + 2))
-    assert found.learner_waited == pytest.approx(3 * 3 / 45)
+    assert found.first_s == pytest.approx(3 + 10 + 2)
+    assert found.learner_waited == pytest.approx(2 * 3 / 30)
     assert found.engines_busy == pytest.approx(3 * 3 / 45)
     assert found.tokens == pytest.approx(3 * 2 * 3)
     assert found.bottleneck == "waiting for each other"
@@ -39,7 +40,7 @@ def test_in_turns_the_times_add_up() -> None:
 def test_ahead_of_the_learner_only_the_first_batch_is_waited_for() -> None:
     found = simulate(replace(ONE, max_staleness=1))
     assert found.seconds == pytest.approx(3 + 3 * 12)
-    assert found.learner_waited == pytest.approx(3 / 39)
+    assert (found.first_s, found.learner_waited) == (pytest.approx(3 + 12), 0.0)
     assert found.bottleneck == "learner"
 
 
